@@ -1,0 +1,147 @@
+// Loads of any element type and stride into a contiguous tile, and stores back.
+// Included by kernels.inl alone.
+
+// The 16-bit formats by their bits; a struct each, so that overloads tell them apart.
+struct Float16 {
+  std::uint16_t bits;
+};
+
+struct BFloat16 {
+  std::uint16_t bits;
+};
+
+struct Boolean {
+  std::uint8_t byte;
+};
+
+template <class Real, class Element>
+LOGITLOSS_INLINE Real to_real(Element element) {
+  return static_cast<Real>(element);
+}
+
+template <class Real>
+LOGITLOSS_INLINE Real to_real(Boolean element) {
+  return element.byte != 0 ? Real{1} : Real{0};
+}
+
+// The exponent and mantissa of a binary16 number, read in the place of those of a float, are
+// 2^-112 of its value, subnormal numbers included; the product is exact. Infinities and NaNs
+// get the exponent that they have there.
+template <class Real>
+LOGITLOSS_INLINE Real to_real(Float16 element) {
+  const unsigned half = element.bits;
+  const unsigned exponent_and_mantissa = half & 0x7FFFU;
+  const float scaled = from_bits<float>(exponent_and_mantissa << 13) * 0x1p112F;
+  const unsigned special = exponent_and_mantissa >= 0x7C00U ? 0x7F800000U : 0U;
+  return static_cast<Real>(from_bits<float>(bits_of(scaled) | special | (half & 0x8000U) << 16));
+}
+
+template <class Real>
+LOGITLOSS_INLINE Real to_real(BFloat16 element) {
+  return static_cast<Real>(from_bits<float>(static_cast<unsigned>(element.bits) << 16));
+}
+
+template <class Element, class Real>
+struct FromReal {
+  static LOGITLOSS_INLINE Element round(Real x) { return static_cast<Element>(x); }
+};
+
+// Rounds to nearest, ties to even, with integer arithmetic for normal results and with one
+// addition that aligns the last place for subnormal ones.
+template <>
+struct FromReal<Float16, float> {
+  static LOGITLOSS_INLINE Float16 round(float x) {
+    const unsigned sign = (bits_of(x) & sign_bit<float>) >> 16;
+    const unsigned bits = bits_of(x) & ~sign_bit<float>;
+    const unsigned rounded = bits + 0xFFFU + ((bits >> 13) & 1U);
+    const unsigned normal = (rounded - (112U << 23)) >> 13;
+    const unsigned subnormal = bits_of(from_bits<float>(bits) + 0.5F) - bits_of(0.5F);
+    const unsigned not_a_number = 0x7E00U | ((bits >> 13) & 0x3FFU);
+    unsigned half = bits < 0x38800000U ? subnormal : normal;
+    half = rounded >= 0x47800000U ? 0x7C00U : half;
+    half = bits > 0x7F800000U ? not_a_number : half;
+    return {static_cast<std::uint16_t>(half | sign)};
+  }
+};
+
+template <>
+struct FromReal<BFloat16, float> {
+  static LOGITLOSS_INLINE BFloat16 round(float x) {
+    const unsigned bits = bits_of(x);
+    const unsigned rounded = bits + 0x7FFFU + ((bits >> 16) & 1U);
+    const bool not_a_number = (bits & ~sign_bit<float>) > 0x7F800000U;
+    const unsigned chosen = not_a_number ? (bits | 0x00400000U) : rounded;
+    return {static_cast<std::uint16_t>(chosen >> 16)};
+  }
+};
+
+// memcpy is how C++ reads memory of any alignment; compilers make one load of it.
+template <class Element>
+LOGITLOSS_INLINE Element read_element(const char* source) {
+  Element element;
+  std::memcpy(&element, source, sizeof element);
+  return element;
+}
+
+template <class Element, class Real>
+void load_run(const char* source, std::ptrdiff_t stride, std::size_t length,
+              Real* __restrict tile) {
+  if (stride == static_cast<std::ptrdiff_t>(sizeof(Element))) {
+    for (std::size_t i = 0; i < length; ++i) {
+      tile[i] = to_real<Real>(read_element<Element>(source + i * sizeof(Element)));
+    }
+  } else if (stride == 0) {
+    const Real constant = length != 0 ? to_real<Real>(read_element<Element>(source)) : Real{0};
+    for (std::size_t i = 0; i < length; ++i) {
+      tile[i] = constant;
+    }
+  } else {
+    for (std::size_t i = 0; i < length; ++i) {
+      const auto offset = static_cast<std::ptrdiff_t>(i) * stride;
+      tile[i] = to_real<Real>(read_element<Element>(source + offset));
+    }
+  }
+}
+
+template <class Element, class Real>
+void store_run(const Real* __restrict tile, std::size_t length, char* __restrict target,
+               std::ptrdiff_t stride) {
+  if (stride == static_cast<std::ptrdiff_t>(sizeof(Element))) {
+    for (std::size_t i = 0; i < length; ++i) {
+      const Element element = FromReal<Element, Real>::round(tile[i]);
+      std::memcpy(target + i * sizeof(Element), &element, sizeof element);
+    }
+  } else {
+    for (std::size_t i = 0; i < length; ++i) {
+      const Element element = FromReal<Element, Real>::round(tile[i]);
+      const auto offset = static_cast<std::ptrdiff_t>(i) * stride;
+      std::memcpy(target + offset, &element, sizeof element);
+    }
+  }
+}
+
+// A negative target too small for Real must not become a zero, which would be valid.
+template <class Real>
+void load_double_with_complement(const char* source, std::ptrdiff_t stride, std::size_t length,
+                                 Real* __restrict tile, Real* __restrict complements) {
+  constexpr Real smallest = sizeof(Real) == sizeof(float) ? Real(0x1p-149) : Real(0x1p-1074);
+  for (std::size_t i = 0; i < length; ++i) {
+    const auto offset = static_cast<std::ptrdiff_t>(i) * stride;
+    const double y = read_element<double>(source + offset);
+    const Real rounded = static_cast<Real>(y);
+    tile[i] = y < 0.0 && rounded == Real{0} ? -smallest : rounded;
+    complements[i] = static_cast<Real>(1.0 - y);
+  }
+}
+
+// Whether products of float32 with a float64 weight may overflow or underflow for its sake.
+inline bool holds_extreme_weight(const char* source, std::ptrdiff_t stride, std::size_t length) {
+  int extreme = 0;
+  for (std::size_t i = 0; i < length; ++i) {
+    const auto offset = static_cast<std::ptrdiff_t>(i) * stride;
+    const double size = magnitude(read_element<double>(source + offset));
+    extreme |= static_cast<int>(size > 0x1p60) |
+               (static_cast<int>(size > 0.0) & static_cast<int>(size < 0x1p-60));
+  }
+  return extreme != 0;
+}

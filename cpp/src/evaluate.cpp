@@ -1,0 +1,612 @@
+#include "evaluate.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <type_traits>
+#include <vector>
+
+#include "bad_target.h"
+#include "cpu/floating_point_environment.h"
+#include "cpu/parallel.h"
+#include "slots.h"
+#include "staging.h"
+#include "tile_loader.h"
+
+namespace logitloss {
+namespace {
+
+enum class Quantity { loss, denominator };
+
+// What all threads of a call share.
+struct Shared {
+  const Call& call;
+  // By output, then by part; empty where each unit owns its outputs.
+  std::vector<Sum> losses;
+  std::vector<Sum> denominators;
+  // True while a first pass only sums denominators that derivatives need.
+  bool is_denominator_pass = false;
+  std::atomic<bool> has_bad_target{false};
+  std::atomic<bool> has_undefined_mean{false};
+};
+
+// The sum over all parts of an output, in their order.
+Sum total_of_parts(const Call& call, const std::vector<Sum>& parts, std::int64_t output) {
+  Sum sum;
+  for (std::int64_t part = 0; part < call.geometry.parts; ++part) {
+    sum.add(parts[static_cast<std::size_t>(output * call.geometry.parts + part)]);
+  }
+  return sum;
+}
+
+void put_value(Shared& shared, std::int64_t output, const Sum& loss, const Sum& denominator) {
+  const Call& call = shared.call;
+  double value = loss.value();
+  if (call.reduction != LOGITLOSS_SUM) {
+    value = quotient(loss, denominator);
+    if (denominator.value() == 0.0) {
+      value = std::numeric_limits<double>::quiet_NaN();
+      shared.has_undefined_mean.store(true, std::memory_order_relaxed);
+    }
+  }
+  for_each_run(call.value, output, 1, [&](char* data, std::ptrdiff_t, std::int64_t, std::int64_t) {
+    std::memcpy(data, &value, sizeof value);
+  });
+}
+
+Sum fixed_denominator(const Call& call) {
+  Sum denominator;
+  denominator.high = call.fixed_denominator();
+  return denominator;
+}
+
+template <class Real>
+class Worker {
+ public:
+  explicit Worker(Shared& shared)
+      : shared_(shared),
+        staging_(shared.call),
+        call_(staging_.call()),
+        kernels_(kernels_for<Real>(*shared.call.kernels)),
+        loader_(call_),
+        is_plain_(loader_.is_plain()),
+        outputs_((shared.call.value.is_present() ? wants_loss : 0U) |
+                 (shared.call.gradient.is_present() ? wants_gradient : 0U) |
+                 (shared.call.hessian.is_present() ? wants_hessian : 0U)),
+        counts_existing_(
+            shared.call.geometry.walk == Walk::blocks &&
+            (shared.call.reduction == LOGITLOSS_MEAN || !shared.call.weight.is_present())) {}
+
+  void run_units(std::int64_t first, std::int64_t last) {
+    for (std::int64_t unit = first; unit < last; ++unit) {
+      if (shared_.has_bad_target.load(std::memory_order_relaxed)) {
+        return;
+      }
+      run_unit(unit);
+    }
+  }
+
+ private:
+  static constexpr std::int64_t capacity = TileLoader<Real>::capacity;
+
+  void run_unit(std::int64_t unit) {
+    const Geometry& geometry = call_.geometry;
+    switch (geometry.walk) {
+      case Walk::elements: {
+        const std::int64_t first = unit * unit_length;
+        Segment all;
+        all.length = std::min(unit_length, call_.size - first);
+        set_divisor(call_.fixed_denominator());
+        evaluate_run(first, all.length, all);
+        return;
+      }
+      case Walk::blocks:
+        return run_blocks(unit);
+      case Walk::rows:
+        return run_rows(unit);
+      case Walk::columns:
+        return run_columns(unit);
+    }
+  }
+
+  void run_blocks(std::int64_t unit) {
+    const Geometry& geometry = call_.geometry;
+    if (geometry.parts > 1) {
+      Segment segment;
+      segment.first_output = unit / geometry.parts;
+      segment.part = unit % geometry.parts;
+      const std::int64_t first = segment.part * geometry.part_length;
+      segment.length = std::min(geometry.part_length, geometry.reduced - first);
+      run_segment(segment);
+      return;
+    }
+    const std::int64_t first = unit * geometry.outputs_per_unit;
+    const std::int64_t last = std::min(first + geometry.outputs_per_unit, geometry.outputs);
+    for (std::int64_t output = first; output < last; ++output) {
+      Segment segment;
+      segment.first_output = output;
+      segment.length = geometry.reduced;
+      run_segment(segment);
+    }
+  }
+
+  void run_rows(std::int64_t unit) {
+    const Geometry& geometry = call_.geometry;
+    const std::int64_t fit =
+        std::min(capacity / geometry.reduced, static_cast<std::int64_t>(slot_capacity));
+    const std::int64_t first = unit * geometry.outputs_per_unit;
+    const std::int64_t last = std::min(first + geometry.outputs_per_unit, geometry.outputs);
+    for (std::int64_t output = first; output < last; output += fit) {
+      Segment segment;
+      segment.first_output = output;
+      segment.outputs = std::min(fit, last - output);
+      segment.length = geometry.reduced;
+      run_segment(segment);
+    }
+  }
+
+  void run_columns(std::int64_t unit) {
+    const Geometry& geometry = call_.geometry;
+    const std::int64_t groups =
+        (geometry.outputs + geometry.outputs_per_unit - 1) / geometry.outputs_per_unit;
+    Segment segment;
+    segment.part = unit / groups;
+    segment.first_output = unit % groups * geometry.outputs_per_unit;
+    segment.outputs = std::min(geometry.outputs_per_unit, geometry.outputs - segment.first_output);
+    const std::int64_t first = segment.part * geometry.part_length;
+    segment.length = std::min(geometry.part_length, geometry.reduced - first);
+    run_segment(segment);
+  }
+
+  // Calls visit(first, count) for runs of elements that cover the segment; each starts at slot 0.
+  template <class Visit>
+  void for_each_run_of(const Segment& segment, Visit visit) {
+    const Geometry& geometry = call_.geometry;
+    if (geometry.walk != Walk::columns) {
+      const std::int64_t first =
+          segment.first_output * geometry.reduced + segment.part * geometry.part_length;
+      visit(first, segment.outputs * segment.length);
+      return;
+    }
+    const std::int64_t first = segment.part * geometry.part_length;
+    if (segment.outputs == geometry.outputs) {
+      visit(first * geometry.outputs, segment.length * geometry.outputs);
+      return;
+    }
+    for (std::int64_t r = first; r < first + segment.length; ++r) {
+      visit(r * geometry.outputs + segment.first_output, segment.outputs);
+    }
+  }
+
+  // Calls visit(first, count) for the tiles of a run; each starts at slot 0.
+  template <class Visit>
+  void for_each_tile(std::int64_t run, std::int64_t length, const Segment& segment, Visit visit) {
+    std::int64_t step = capacity;
+    if (call_.geometry.walk == Walk::columns) {
+      const std::int64_t slots = segment.outputs * call_.geometry.repeats;
+      step -= step % slots;
+    }
+    const std::int64_t chunk = staging_.is_active() ? Staging::capacity / step * step : length;
+    for (std::int64_t begin = 0; begin < length; begin += chunk) {
+      const std::int64_t end = std::min(begin + chunk, length);
+      if (staging_.is_active()) {
+        staging_.load(run + begin, end - begin);
+      }
+      for (std::int64_t done = begin; done < end; done += step) {
+        visit(run + done, std::min(step, end - done));
+      }
+      if (staging_.is_active() && !is_summing_denominators_) {
+        staging_.store(run + begin, end - begin);
+      }
+    }
+  }
+
+  void run_segment(const Segment& segment) {
+    const bool needs_denominators = call_.has_summed_denominator();
+    const bool is_owned = call_.geometry.parts == 1;
+    if (shared_.is_denominator_pass) {
+      sum_denominators(segment);
+      put_parts(segment, denominators_, shared_.denominators);
+      return;
+    }
+    set_divisor(call_.fixed_denominator());
+    bool has_denominators = false;
+    if (needs_denominators && call_.wants_derivatives()) {
+      if (is_owned) {
+        sum_denominators(segment);
+      }
+      read_divisors(segment);
+      has_denominators = true;
+    }
+    losses_.clear(call_.geometry, segment);
+    if (needs_denominators && !has_denominators) {
+      denominators_.clear(call_.geometry, segment);
+    }
+    sums_denominators_ = needs_denominators && !has_denominators;
+    for_each_run_of(segment, [&](std::int64_t first, std::int64_t count) {
+      evaluate_run(first, count, segment);
+    });
+    finish(segment, needs_denominators);
+  }
+
+  void sum_denominators(const Segment& segment) {
+    denominators_.clear(call_.geometry, segment);
+    is_summing_denominators_ = true;
+    for_each_run_of(segment, [&](std::int64_t run, std::int64_t length) {
+      for_each_tile(run, length, segment, [&](std::int64_t first, std::int64_t count) {
+        add_denominators(first, count);
+      });
+    });
+    is_summing_denominators_ = false;
+  }
+
+  void add_denominators(std::int64_t first, std::int64_t count) {
+    const Real* values = loader_.load_denominators(first, count, Real{1});
+    if (loader_.took_extreme_weight() || !denominators_.add(kernels_, values, count)) {
+      add_in_float64(first, count, Quantity::denominator, denominators_);
+    }
+  }
+
+  // The divisors of the segment's outputs, for derivatives.
+  void read_divisors(const Segment& segment) {
+    for (std::int64_t k = 0; k < segment.outputs; ++k) {
+      const Sum denominator =
+          call_.geometry.parts == 1
+              ? denominators_.sum(k)
+              : total_of_parts(call_, shared_.denominators, segment.first_output + k);
+      divisors_[k] = denominator.value();
+    }
+    set_divisor(divisors_[0]);
+  }
+
+  void set_divisor(double divisor) {
+    divisor_ = divisor;
+    const bool has_one_numerator = !call_.grad_output.is_present() || call_.grad_output.is_scalar();
+    is_scale_uniform_ = has_one_numerator && !has_divisors_by_output();
+    scale_ = {Real{1}, Real{0}};
+    is_scale_extreme_ = false;
+    if (is_scale_uniform_ && call_.wants_derivatives()) {
+      const double numerator = scalar_numerator();
+      scale_ = kernels_.make_scale(numerator, divisor);
+      is_scale_extreme_ = std::is_same_v<Real, float> && is_extreme(numerator / divisor);
+    }
+  }
+
+  static bool is_extreme(double factor) {
+    const double size = std::fabs(factor);
+    return size > 0x1p60 || (size > 0.0 && size < 0x1p-60);
+  }
+
+  void put_parts(const Segment& segment, Slots& slots, std::vector<Sum>& parts) {
+    for (std::int64_t k = 0; k < segment.outputs; ++k) {
+      const std::int64_t index = (segment.first_output + k) * call_.geometry.parts + segment.part;
+      parts[static_cast<std::size_t>(index)] = slots.sum(k);
+    }
+  }
+
+  void evaluate_run(std::int64_t run, std::int64_t length, const Segment& segment) {
+    for_each_tile(run, length, segment, [&](std::int64_t first, std::int64_t count) {
+      evaluate_tile(first, count, segment);
+    });
+  }
+
+  void evaluate_tile(std::int64_t first, std::int64_t count, const Segment& segment) {
+    Tile<Real> tile = output_tiles(first);
+    tile.length = static_cast<std::size_t>(count);
+    tile.scale = scale_;
+    Prepared prepared{false, tile.length};
+    if (is_plain_) {
+      tile.logits = loader_.load_logits(first, count);
+      tile.positive = loader_.load_targets(first, count);
+    } else {
+      prepared = loader_.load_weighted(first, count, Real{1}, tile);
+    }
+    if (!is_scale_uniform_ && call_.wants_derivatives()) {
+      load_scale(first, count, segment);
+    }
+    if (loader_.took_extreme_weight() || is_scale_extreme_) {
+      evaluate_in_float64(first, count, tile);
+    } else {
+      if (is_plain_) {
+        prepared.has_bad_target = kernels_.plain[outputs_](tile);
+      } else {
+        kernels_.weighted[outputs_](tile);
+      }
+      if (call_.sums_losses() && !losses_.add(kernels_, loss_, count)) {
+        add_in_float64(first, count, Quantity::loss, losses_);
+      }
+      if (!is_scale_uniform_ && call_.wants_derivatives()) {
+        scale_by_output(kernels_, tile, 0);
+      }
+    }
+    if (prepared.has_bad_target && call_.validate && !call_.is_in_place) {
+      shared_.has_bad_target.store(true, std::memory_order_relaxed);
+    }
+    if (sums_denominators_ && counts_existing_) {
+      denominators_.add_ones(prepared.existing);
+    } else if (sums_denominators_) {
+      add_denominators(first, count);
+    }
+    if (!call_.is_reduced()) {
+      store(call_.value, first, count, loss_, tile.loss);
+    }
+    store(call_.gradient, first, count, gradient_, tile.gradient);
+    store(call_.hessian, first, count, hessian_, tile.hessian);
+  }
+
+  Tile<Real> output_tiles(std::int64_t first) {
+    Tile<Real> tile{};
+    if (call_.value.is_present()) {
+      tile.loss = call_.is_reduced() ? loss_ : output_tile(call_.value, first, loss_);
+    }
+    if (call_.gradient.is_present()) {
+      tile.gradient = output_tile(call_.gradient, first, gradient_);
+    }
+    if (call_.hessian.is_present()) {
+      tile.hessian = output_tile(call_.hessian, first, hessian_);
+    }
+    return tile;
+  }
+
+  // Where a kernel writes: straight to the result, unless it has another type or layout, or
+  // takes the place of the logits.
+  Real* output_tile(const Operand& operand, std::int64_t first, Real* buffer) const {
+    Real* direct = call_.is_in_place ? nullptr : direct_tile<Real>(operand, first);
+    return direct != nullptr ? direct : buffer;
+  }
+
+  void store(const Operand& operand, std::int64_t first, std::int64_t count, const Real* buffer,
+             const Real* written) const {
+    if (!operand.is_present() || written != buffer) {
+      return;
+    }
+    const auto store_run = kernels_.store[static_cast<int>(operand.dtype)];
+    for_each_run(operand, first, count,
+                 [&](char* data, std::ptrdiff_t stride, std::int64_t offset, std::int64_t length) {
+                   store_run(buffer + offset, static_cast<std::size_t>(length), data, stride);
+                 });
+  }
+
+  bool has_divisors_by_output() const {
+    return call_.has_summed_denominator() &&
+           (call_.geometry.walk == Walk::rows || call_.geometry.walk == Walk::columns);
+  }
+
+  double scalar_numerator() const {
+    double numerator = 1.0;
+    if (call_.grad_output.is_present()) {
+      const Kernels<double>& wide = call_.kernels->float64;
+      wide.load[static_cast<int>(call_.grad_output.dtype)](call_.grad_output.data, 0, 1,
+                                                           &numerator);
+    }
+    return numerator;
+  }
+
+  void load_scale(std::int64_t first, std::int64_t count, const Segment& segment) {
+    if (!call_.grad_output.is_present() || call_.grad_output.is_scalar()) {
+      std::fill_n(numerators_, count, scalar_numerator());
+    } else {
+      const auto load_run = call_.kernels->float64.load[static_cast<int>(call_.grad_output.dtype)];
+      for_each_run(
+          call_.grad_output, first, count,
+          [&](const char* data, std::ptrdiff_t stride, std::int64_t offset, std::int64_t length) {
+            load_run(data, stride, static_cast<std::size_t>(length), numerators_ + offset);
+          });
+    }
+    if (!has_divisors_by_output()) {
+      std::fill_n(divisors_of_tile_, count, divisor_);
+      return;
+    }
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::int64_t output =
+          call_.geometry.walk == Walk::rows ? i / segment.length : i % segment.outputs;
+      divisors_of_tile_[i] = divisors_[output];
+    }
+  }
+
+  template <class Element>
+  void scale_by_output(const Kernels<Element>& kernels, const Tile<Element>& tile,
+                       std::int64_t offset) const {
+    for (Element* derivative : {tile.gradient, tile.hessian}) {
+      if (derivative != nullptr) {
+        kernels.scale(derivative, numerators_ + offset, divisors_of_tile_ + offset, tile.length);
+      }
+    }
+  }
+
+  // Evaluates a tile in float64 and rounds once, where a weight or a scale would overflow or
+  // underflow in float. Kept, like add_in_float64, out of the plain path's stack frame.
+  __attribute__((noinline)) void evaluate_in_float64(std::int64_t first, std::int64_t count,
+                                                     const Tile<Real>& tile) {
+    const Kernels<double>& wide = call_.kernels->float64;
+    TileLoader<double> loader(call_);
+    constexpr std::int64_t step = TileLoader<double>::capacity;
+    double results[3][tile_length<double>];
+    Tile<double> part{};
+    part.loss = tile.loss != nullptr ? results[0] : nullptr;
+    part.gradient = tile.gradient != nullptr ? results[1] : nullptr;
+    part.hessian = tile.hessian != nullptr ? results[2] : nullptr;
+    part.scale =
+        is_scale_uniform_ ? wide.make_scale(scalar_numerator(), divisor_) : Scale<double>{1.0, 0.0};
+    for (std::int64_t done = 0; done < count; done += step) {
+      const std::int64_t length = std::min(step, count - done);
+      part.length = static_cast<std::size_t>(length);
+      loader.load_weighted(first + done, length, 1.0, part);
+      wide.weighted[outputs_](part);
+      if (!is_scale_uniform_ && call_.wants_derivatives()) {
+        scale_by_output(wide, part, done);
+      }
+      Real* const targets[] = {tile.loss, tile.gradient, tile.hessian};
+      for (int k = 0; k < 3; ++k) {
+        for (std::int64_t i = 0; targets[k] != nullptr && i < length; ++i) {
+          targets[k][done + i] = static_cast<Real>(results[k][i]);
+        }
+      }
+    }
+    if (call_.sums_losses()) {
+      add_in_float64(first, count, Quantity::loss, losses_);
+    }
+  }
+
+  // Sums a tile in float64 and, where that overflows too, scaled by 2^-512. Reached only by
+  // magnitudes that a plain sum refuses.
+  __attribute__((noinline)) void add_in_float64(std::int64_t first, std::int64_t count,
+                                                Quantity quantity, Slots& slots) const {
+    const Kernels<double>& wide = call_.kernels->float64;
+    TileLoader<double> loader(call_);
+    double plain[tile_length<double>];
+    double scaled[tile_length<double>];
+    constexpr std::int64_t step = TileLoader<double>::capacity;
+    const auto load = [&](std::int64_t from, std::int64_t length, double factor, double* values) {
+      if (quantity == Quantity::denominator) {
+        std::copy_n(loader.load_denominators(from, length, factor), length, values);
+        return;
+      }
+      Tile<double> tile{};
+      tile.length = static_cast<std::size_t>(length);
+      loader.load_weighted(from, length, factor, tile);
+      tile.loss = values;
+      wide.weighted[wants_loss](tile);
+    };
+    for (std::int64_t done = 0; done < count; done += step) {
+      const std::int64_t length = std::min(step, count - done);
+      load(first + done, length, 1.0, plain);
+      load(first + done, length, down_scale, scaled);
+      for (std::int64_t i = 0; i < length; ++i) {
+        slots.add_one(done + i, plain[i], scaled[i]);
+      }
+    }
+  }
+
+  void finish(const Segment& segment, bool needs_denominators) {
+    if (call_.geometry.parts > 1) {
+      if (call_.sums_losses()) {
+        put_parts(segment, losses_, shared_.losses);
+      }
+      if (sums_denominators_) {
+        put_parts(segment, denominators_, shared_.denominators);
+      }
+      return;
+    }
+    if (!call_.sums_losses()) {
+      return;
+    }
+    for (std::int64_t k = 0; k < segment.outputs; ++k) {
+      const Sum denominator = needs_denominators ? denominators_.sum(k) : fixed_denominator(call_);
+      put_value(shared_, segment.first_output + k, losses_.sum(k), denominator);
+    }
+  }
+
+  Shared& shared_;
+  Staging staging_;
+  const Call& call_;
+  const Kernels<Real>& kernels_;
+  TileLoader<Real> loader_;
+  const bool is_plain_;
+  const unsigned outputs_;
+  // A denominator that only counts elements comes from their preparation.
+  const bool counts_existing_;
+  bool sums_denominators_ = false;
+  // True where a tile is visited for its denominators, and no result is written.
+  bool is_summing_denominators_ = false;
+  double divisor_ = 1.0;
+  bool is_scale_uniform_ = true;
+  bool is_scale_extreme_ = false;
+  Scale<Real> scale_{};
+  Slots losses_;
+  Slots denominators_;
+  double divisors_[slot_capacity];
+  alignas(64) Real loss_[capacity];
+  alignas(64) Real gradient_[capacity];
+  alignas(64) Real hessian_[capacity];
+  alignas(64) double numerators_[capacity];
+  alignas(64) double divisors_of_tile_[capacity];
+};
+
+template <class Real>
+void run_range(void* context, std::int64_t first, std::int64_t last) {
+  Worker<Real> worker(*static_cast<Shared*>(context));
+  worker.run_units(first, last);
+}
+
+void run_all(Shared& shared) {
+  const Call& call = shared.call;
+  const RangeFunction function = call.computes_in_float64 ? run_range<double> : run_range<float>;
+  for_each_range(call.geometry.units, call.threads, function, &shared);
+}
+
+void allocate_parts(Shared& shared) {
+  const Call& call = shared.call;
+  if (call.geometry.parts == 1) {
+    return;
+  }
+  const auto count = static_cast<std::size_t>(call.geometry.outputs * call.geometry.parts);
+  if (call.sums_losses()) {
+    shared.losses.resize(count);
+  }
+  if (call.has_summed_denominator()) {
+    shared.denominators.resize(count);
+  }
+}
+
+// The values of outputs whose parts were summed by several units.
+void put_values_of_parts(void* context, std::int64_t first, std::int64_t last) {
+  Shared& shared = *static_cast<Shared*>(context);
+  const Call& call = shared.call;
+  for (std::int64_t output = first; output < last; ++output) {
+    const Sum denominator = call.has_summed_denominator()
+                                ? total_of_parts(call, shared.denominators, output)
+                                : fixed_denominator(call);
+    put_value(shared, output, total_of_parts(call, shared.losses, output), denominator);
+  }
+}
+
+// Every output of a call without elements is a sum or mean of nothing.
+void put_empty_values(Shared& shared) {
+  const Call& call = shared.call;
+  if (!call.sums_losses()) {
+    return;
+  }
+  for (std::int64_t output = 0; output < call.geometry.outputs; ++output) {
+    put_value(shared, output, Sum{}, Sum{});
+  }
+}
+
+}  // namespace
+
+Outcome evaluate(const Call& call) {
+  const FloatingPointEnvironment environment;
+  Outcome outcome;
+  Shared shared{call, {}, {}};
+  if (call.size == 0) {
+    put_empty_values(shared);
+    outcome.has_undefined_mean = shared.has_undefined_mean.load();
+    return outcome;
+  }
+  allocate_parts(shared);
+  if (call.validate && call.is_in_place) {
+    find_bad_target(call, outcome);
+    if (outcome.bad_index >= 0) {
+      return outcome;
+    }
+  }
+  const bool is_owned = call.geometry.parts == 1;
+  if (!is_owned && call.has_summed_denominator() && call.wants_derivatives()) {
+    shared.is_denominator_pass = true;
+    run_all(shared);
+    shared.is_denominator_pass = false;
+  }
+  run_all(shared);
+  if (shared.has_bad_target.load()) {
+    find_bad_target(call, outcome);
+    return outcome;
+  }
+  if (!is_owned && call.sums_losses()) {
+    for_each_range(call.geometry.outputs, 1, put_values_of_parts, &shared);
+  }
+  outcome.has_undefined_mean = shared.has_undefined_mean.load();
+  return outcome;
+}
+
+}  // namespace logitloss

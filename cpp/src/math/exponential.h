@@ -1,0 +1,43 @@
+// exp(-a) for a >= 0, in two parts, down to the smallest subnormal.
+#pragma once
+
+#include "constants.h"
+#include "platform.h"
+
+namespace logitloss {
+namespace {
+
+// An unevaluated sum: |low| is at most half an ulp of high.
+template <class Real>
+struct Pair {
+  Real high;
+  Real low;
+};
+
+// The identity exp(-a) = 2^n exp(r), with n = round(-a / ln 2) and r = -a - n ln 2, so that
+// |r| <= ln(2) / 2, and exp(r) = 1 + s with s = r + r^2 P(r).
+//
+// Range: every a >= 0, inf included; NaN gives NaN. exp(-inf) = 0.
+// high is exp(-a) to within 0.9 ulp, high + low to within 0.35 ulp of high; where high is
+// subnormal, low is not needed and high is rounded once.
+template <class Real>
+LOGITLOSS_INLINE Pair<Real> exp_of_minus(Real a) {
+  using C = Constants<Real>;
+  // The comparison is written so that a NaN stays.
+  const Real bounded = a > C::exp_flush ? C::exp_flush : a;
+  const Real shifted = multiply_add(bounded, -C::log2_e, C::shifter);
+  const Real n = shifted - C::shifter;
+  const Real exact_part = multiply_add(n, -C::ln2_high, -bounded);
+  const Real r = multiply_add(n, -C::ln2_low, exact_part);
+  const Real s = multiply_add(r * r, horner(C::exp_tail, r), r);
+  const Real high = Real{1} + s;
+  const Real low = (Real{1} - high) + s;
+  // 2^(n + 64) is a normal number for every n, and its product with 2^-64 is exact, also where
+  // it is subnormal; the last products alone can round.
+  const Real raised = from_bits<Real>(bits_of(shifted) << Bits<Real>::mantissa_bits);
+  const Real scale = raised * C::two_to_minus_64;
+  return {high * scale, low * scale};
+}
+
+}  // namespace
+}  // namespace logitloss

@@ -1,0 +1,110 @@
+// What the mathematics needs from a compiler: inlining, bit casts and one fused operation.
+// This is the only file of the mathematics that asks which compiler or target it is built for.
+#pragma once
+
+#if defined(__CUDACC__)
+#define LOGITLOSS_INLINE __host__ __device__ __forceinline__
+#else
+#define LOGITLOSS_INLINE inline __attribute__((always_inline))
+#endif
+
+// Stands before a loop whose iterations may touch the same element, each its own, and no other.
+#if defined(__clang__)
+#define LOGITLOSS_INDEPENDENT_ITERATIONS _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define LOGITLOSS_INDEPENDENT_ITERATIONS _Pragma("GCC ivdep")
+#endif
+
+namespace logitloss {
+namespace {
+
+// Whether multiply_add rounds once. The x86-64 baseline has no such instruction, and calling
+// libm's fma would keep the loops from being vectorised; its last bits are therefore its own.
+#if defined(LOGITLOSS_WITHOUT_FMA)
+constexpr bool fused = false;
+#else
+constexpr bool fused = true;
+#endif
+
+template <class Real>
+struct Bits;
+
+template <>
+struct Bits<float> {
+  using Integer = int;
+  using Unsigned = unsigned;
+  static constexpr int mantissa_bits = 23;
+};
+
+template <>
+struct Bits<double> {
+  using Integer = long long;
+  using Unsigned = unsigned long long;
+  static constexpr int mantissa_bits = 52;
+};
+
+template <class To, class From>
+LOGITLOSS_INLINE To bit_cast(From from) {
+  return __builtin_bit_cast(To, from);
+}
+
+template <class Real>
+LOGITLOSS_INLINE typename Bits<Real>::Unsigned bits_of(Real x) {
+  return bit_cast<typename Bits<Real>::Unsigned>(x);
+}
+
+template <class Real>
+LOGITLOSS_INLINE Real from_bits(typename Bits<Real>::Unsigned bits) {
+  return bit_cast<Real>(bits);
+}
+
+template <class Real>
+constexpr auto sign_bit = typename Bits<Real>::Unsigned{1} << (8 * sizeof(Real) - 1);
+
+template <class Real>
+LOGITLOSS_INLINE Real magnitude(Real x) {
+  return from_bits<Real>(bits_of(x) & ~sign_bit<Real>);
+}
+
+// True for -0 and for a NaN whose sign bit is set, too.
+template <class Real>
+LOGITLOSS_INLINE bool is_negative(Real x) {
+  return bit_cast<typename Bits<Real>::Integer>(x) < 0;
+}
+
+// y where the sign bit of x is clear, -y where it is set.
+template <class Real>
+LOGITLOSS_INLINE Real with_sign_flipped_by(Real x, Real y) {
+  return from_bits<Real>(bits_of(y) ^ (bits_of(x) & sign_bit<Real>));
+}
+
+// a b + c, rounded once where `fused`.
+LOGITLOSS_INLINE float multiply_add(float a, float b, float c) {
+  if constexpr (fused) {
+    return __builtin_fmaf(a, b, c);
+  } else {
+    return a * b + c;
+  }
+}
+
+LOGITLOSS_INLINE double multiply_add(double a, double b, double c) {
+  if constexpr (fused) {
+    return __builtin_fma(a, b, c);
+  } else {
+    return a * b + c;
+  }
+}
+
+// Horner's rule over an array of coefficients, lowest degree first. It recurses at compile time
+// because a loop inside the loop over elements would keep that from being vectorised.
+template <int first = 0, int count, class Real>
+LOGITLOSS_INLINE Real horner(const Real (&coefficients)[count], Real x) {
+  if constexpr (first == count - 1) {
+    return coefficients[first];
+  } else {
+    return multiply_add(horner<first + 1>(coefficients, x), x, coefficients[first]);
+  }
+}
+
+}  // namespace
+}  // namespace logitloss

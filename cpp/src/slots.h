@@ -1,0 +1,136 @@
+// The running sums of one segment of the walk.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "plan.h"
+#include "sum.h"
+
+namespace logitloss {
+
+// What is walked between the clearing of slots and their reading: one part of one output
+// (blocks), a tile of outputs (rows), or outputs side by side (columns).
+struct Segment {
+  std::int64_t first_output = 0;
+  std::int64_t outputs = 1;
+  std::int64_t part = 0;
+  // Elements of each output, a part's.
+  std::int64_t length = 0;
+};
+
+// A slot is a Sum, stored by its parts so that kernels can add to many at once.
+class Slots {
+ public:
+  void clear(const Geometry& geometry, const Segment& segment) {
+    walk_ = geometry.walk;
+    length_ = segment.length;
+    outputs_ = segment.outputs;
+    switch (walk_) {
+      case Walk::rows:
+        count_ = outputs_;
+        break;
+      case Walk::columns:
+        count_ = outputs_ * geometry.repeats;
+        break;
+      default:
+        count_ = std::min(length_, static_cast<std::int64_t>(lane_count));
+    }
+    std::fill_n(high_, count_, 0.0);
+    std::fill_n(low_, count_, 0.0);
+    has_large_ = false;
+  }
+
+  // Adds a tile that starts at slot 0; false, with nothing added, where some term is not fit for
+  // a plain sum.
+  template <class Real>
+  bool add(const Kernels<Real>& kernels, const Real* values, std::int64_t count) {
+    const auto size = static_cast<std::size_t>(count);
+    switch (walk_) {
+      case Walk::rows:
+        return kernels.add_rows(values, static_cast<std::size_t>(count / length_),
+                                static_cast<std::size_t>(length_), high_, low_);
+      case Walk::columns:
+        return kernels.add_columns(values, size, static_cast<std::size_t>(count_), high_, low_);
+      default:
+        return kernels.add_lanes(values, size, high_, low_);
+    }
+  }
+
+  // Adds element `index` of a tile, or `scaled`, which is 2^-512 of it, where it is too large or
+  // NaN.
+  void add_one(std::int64_t index, double term, double scaled) {
+    const std::int64_t slot = walk_ == Walk::rows ? index / length_ : index % count_;
+    constexpr double largest_summed = 0x1p960;
+    if (term >= -largest_summed && term <= largest_summed) {
+      add_term(high_[slot], low_[slot], term);
+      return;
+    }
+    if (!has_large_) {
+      has_large_ = true;
+      std::fill_n(large_high_, count_, 0.0);
+      std::fill_n(large_low_, count_, 0.0);
+    }
+    add_term(large_high_[slot], large_low_[slot], scaled);
+  }
+
+  // Adds `count` ones to the only output of blocks; sums of ones are exact in any order.
+  void add_ones(std::size_t count) { high_[0] += static_cast<double>(count); }
+
+  // The sum of one output of the segment.
+  Sum sum(std::int64_t output) {
+    switch (walk_) {
+      case Walk::rows:
+        return slot(output);
+      case Walk::columns: {
+        Sum total;
+        for (std::int64_t k = output; k < count_; k += outputs_) {
+          total.add(slot(k));
+        }
+        return total;
+      }
+      default:
+        return tree();
+    }
+  }
+
+ private:
+  Sum slot(std::int64_t k) const {
+    Sum sum;
+    sum.high = high_[k];
+    sum.low = low_[k];
+    if (has_large_) {
+      sum.large_high = large_high_[k];
+      sum.large_low = large_low_[k];
+    }
+    return sum;
+  }
+
+  // Halves the lanes until one is left; lanes that were never used count as zero.
+  Sum tree() {
+    for (std::int64_t half = static_cast<std::int64_t>(lane_count) / 2; half > 0; half /= 2) {
+      for (std::int64_t k = 0; k + half < count_ && k < half; ++k) {
+        add_term(high_[k], low_[k], high_[k + half]);
+        low_[k] += low_[k + half];
+        if (has_large_) {
+          add_term(large_high_[k], large_low_[k], large_high_[k + half]);
+          large_low_[k] += large_low_[k + half];
+        }
+      }
+      count_ = std::min(count_, half);
+    }
+    return slot(0);
+  }
+
+  Walk walk_ = Walk::blocks;
+  std::int64_t length_ = 0;
+  std::int64_t outputs_ = 1;
+  std::int64_t count_ = 0;
+  bool has_large_ = false;
+  alignas(64) double high_[slot_capacity];
+  alignas(64) double low_[slot_capacity];
+  alignas(64) double large_high_[slot_capacity];
+  alignas(64) double large_low_[slot_capacity];
+};
+
+}  // namespace logitloss
