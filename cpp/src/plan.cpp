@@ -19,9 +19,9 @@ constexpr std::int64_t filled_slots = 128;
 
 std::int64_t ceiling_quotient(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-bool is_floating(logitloss_dtype dtype) { return dtype >= LOGITLOSS_FLOAT16; }
+bool is_floating(std::int32_t dtype) { return dtype >= LOGITLOSS_FLOAT16; }
 
-bool is_dtype(logitloss_dtype dtype) {
+bool is_dtype(std::int32_t dtype) {
   return dtype >= LOGITLOSS_BOOL && dtype <= LOGITLOSS_FLOAT64;
 }
 
@@ -66,9 +66,9 @@ const char* check_inputs(const logitloss_bce_request& request) {
 }
 
 const char* check_outputs(const logitloss_bce_request& request) {
-  const logitloss_dtype result =
+  const std::int32_t result =
       is_floating(request.logits.dtype) ? request.logits.dtype : LOGITLOSS_FLOAT64;
-  const logitloss_dtype value = request.reduction == LOGITLOSS_NONE ? result : LOGITLOSS_FLOAT64;
+  const std::int32_t value = request.reduction == LOGITLOSS_NONE ? result : LOGITLOSS_FLOAT64;
   if (request.value.data == nullptr && request.gradient.data == nullptr &&
       request.hessian.data == nullptr) {
     return "one of value, gradient and hessian must be asked for";
@@ -302,7 +302,7 @@ const char* plan_call(const logitloss_bce_request& request, Call& call) {
   call.kernels = &active_kernels();
   call.computes_in_float64 =
       request.logits.dtype == LOGITLOSS_FLOAT64 || !is_floating(request.logits.dtype);
-  call.reduction = request.reduction;
+  call.reduction = static_cast<logitloss_reduction>(request.reduction);
   call.label_smoothing = request.label_smoothing;
   call.ignore_index = request.ignore_index;
   call.has_ignore_index = request.has_ignore_index != 0;

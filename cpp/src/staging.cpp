@@ -113,7 +113,7 @@ bool have_same_columns(const Row& a, const Row& b) {
 // Collects rows with the same columns: but for the first and the last one of a chunk, all.
 template <bool is_load>
 void copy_chunk(const Operand& operand, std::int64_t first, std::int64_t count, char* chunk) {
-  Row rows[block];
+  Row rows[block] = {};
   std::int64_t filled = 0;
   std::int64_t column = first % operand.length[operand.ndim - 1];
   for_each_run(operand, first, count,
@@ -151,7 +151,8 @@ void Staging::add(Operand Call::* operand, bool is_input) {
   if (local_ == nullptr) {
     local_.reset(new (std::nothrow) Call(original_));
   }
-  std::unique_ptr<char[]> buffer(new (std::nothrow) char[capacity * original.item_size]);
+  const auto bytes = static_cast<std::size_t>(capacity * original.item_size);
+  std::unique_ptr<char[]> buffer(new (std::nothrow) char[bytes]);
   if (local_ == nullptr || buffer == nullptr) {
     return;
   }

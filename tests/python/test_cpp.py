@@ -32,7 +32,7 @@ def test_cpp_programs() -> None:
         pytest.skip("not installed: ctest (it comes with cmake)")
     built = [folder for folder in build_folders() if (folder / "CTestTestfile.cmake").is_file()]
     if not built:
-        pytest.skip("no C++ tests are built: cmake --preset release, cmake --build --preset release")
+        pytest.skip("not built: cmake --preset release, cmake --build --preset release")
     command = ["ctest", "--test-dir", str(built[0]), "--output-on-failure", "--no-tests=error"]
     status, output, errors = run(command, {}, timeout=TIMEOUT_SECONDS)
     assert status == 0, f"{output}\n{errors}"

@@ -76,14 +76,14 @@ typedef enum logitloss_status {
 typedef struct logitloss_input {
   const void* data;
   const ptrdiff_t* strides;
-  logitloss_dtype dtype;
+  int32_t dtype; /**< A logitloss_dtype. */
 } logitloss_input;
 
 /** An array that is written; not asked for where `data` is NULL. See logitloss_input. */
 typedef struct logitloss_output {
   void* data;
   const ptrdiff_t* strides;
-  logitloss_dtype dtype;
+  int32_t dtype; /**< A logitloss_dtype. */
 } logitloss_output;
 
 /**
@@ -113,9 +113,9 @@ typedef struct logitloss_bce_request {
   double ignore_index;      /**< Target that marks an element as missing; may be NaN. */
   int32_t has_ignore_index; /**< Whether ignore_index is to be looked at. */
   int32_t validate;         /**< Whether a target outside [0, 1] is an error. */
-  logitloss_reduction reduction;
-  uint64_t reduced_axes; /**< Bit k: dimension k is reduced over. Not read for NONE. */
-  int32_t num_threads;   /**< Most threads to use; 0 for the library's setting. */
+  int32_t reduction;        /**< A logitloss_reduction. */
+  uint64_t reduced_axes;    /**< Bit k: dimension k is reduced over. Not read for NONE. */
+  int32_t num_threads;      /**< Most threads to use; 0 for the library's setting. */
 
   /** For NONE, of the logits' dtype; else float64, its strides on reduced axes not read. */
   logitloss_output value;

@@ -11,7 +11,7 @@ namespace {
 // The identity log1p(e) = e - e^2 P(e - centre): the polynomial is centred, so that its rounding
 // errors die out quickly, and the last operation adds a small correction to e and so rounds
 // once. e is given in two parts, high + low; low is multiplied by 1 - e / 2, which is within 0.09
-// of the derivative 1 / (1 + e), so that at most 0.05 ulp of it goes wrong.
+// of the derivative 1 / (1 + e), so that less than a tenth of an ulp goes wrong.
 //
 // Range: 0 <= e <= 1, subnormal numbers included; NaN gives NaN.
 template <class Real>
