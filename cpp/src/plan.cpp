@@ -21,9 +21,7 @@ std::int64_t ceiling_quotient(std::int64_t a, std::int64_t b) { return (a + b - 
 
 bool is_floating(std::int32_t dtype) { return dtype >= LOGITLOSS_FLOAT16; }
 
-bool is_dtype(std::int32_t dtype) {
-  return dtype >= LOGITLOSS_BOOL && dtype <= LOGITLOSS_FLOAT64;
-}
+bool is_dtype(std::int32_t dtype) { return dtype >= LOGITLOSS_BOOL && dtype <= LOGITLOSS_FLOAT64; }
 
 const char* check_shape(const logitloss_bce_request& request) {
   if (request.ndim < 0 || request.ndim > LOGITLOSS_MAX_DIMENSIONS) {

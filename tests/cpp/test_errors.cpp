@@ -15,13 +15,6 @@
 namespace logitloss::tests {
 namespace {
 
-// An enumerator that the header does not know, as a C program may pass.
-template <class Enumeration>
-void set_raw(Enumeration& enumeration, int value) {
-  static_assert(sizeof enumeration == sizeof value);
-  std::memcpy(&enumeration, &value, sizeof value);
-}
-
 // A good call with every operand present, for tests to spoil.
 struct Valid {
   std::vector<std::int64_t> shape = {2, 3};
@@ -78,12 +71,11 @@ const std::vector<Spoiled> spoiled_calls = {
     {"no logits", "logits", [](Request& r) { r.logits.data = nullptr; }},
     {"no targets", "targets", [](Request& r) { r.targets.data = nullptr; }},
     {"bool logits", "logits", [](Request& r) { r.logits.dtype = LOGITLOSS_BOOL; }},
-    {"logits of no dtype", "logits", [](Request& r) { set_raw(r.logits.dtype, 13); }},
-    {"targets of no dtype", "targets", [](Request& r) { set_raw(r.targets.dtype, 13); }},
-    {"weight of no dtype", "weight", [](Request& r) { set_raw(r.weight.dtype, 14); }},
-    {"pos_weight of no dtype", "pos_weight", [](Request& r) { set_raw(r.pos_weight.dtype, 15); }},
-    {"grad_output of no dtype", "grad_output",
-     [](Request& r) { set_raw(r.grad_output.dtype, 13); }},
+    {"logits of no dtype", "logits", [](Request& r) { r.logits.dtype = 13; }},
+    {"targets of no dtype", "targets", [](Request& r) { r.targets.dtype = 13; }},
+    {"weight of no dtype", "weight", [](Request& r) { r.weight.dtype = 14; }},
+    {"pos_weight of no dtype", "pos_weight", [](Request& r) { r.pos_weight.dtype = 15; }},
+    {"grad_output of no dtype", "grad_output", [](Request& r) { r.grad_output.dtype = 13; }},
     {"where of uint8", "where", [](Request& r) { r.where.dtype = LOGITLOSS_UINT8; }},
     {"no output", "value, gradient and hessian",
      [](Request& r) { r.value.data = r.gradient.data = r.hessian.data = nullptr; }},
@@ -151,7 +143,7 @@ TEST_CASE("dtypes of operands that are absent are not looked at") {
   for (logitloss_input* operand : {&valid.request.weight, &valid.request.pos_weight,
                                    &valid.request.where, &valid.request.grad_output}) {
     operand->data = nullptr;
-    set_raw(operand->dtype, 15);
+    operand->dtype = 15;
   }
   run(valid.request);
   CHECK_FALSE(valid.is_untouched());
