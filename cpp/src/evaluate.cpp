@@ -70,10 +70,12 @@ class Worker {
         call_(staging_.call()),
         kernels_(kernels_for<Real>(*shared.call.kernels)),
         loader_(call_),
-        is_plain_(loader_.is_plain()),
-        outputs_((shared.call.value.is_present() ? wants_loss : 0U) |
-                 (shared.call.gradient.is_present() ? wants_gradient : 0U) |
-                 (shared.call.hessian.is_present() ? wants_hessian : 0U)),
+        labels_(loader_.labels()),
+        sums_terms_(std::is_same_v<Real, float> && shared.call.sums_losses() &&
+                    labels_ != Labels::weighted),
+        values_(sums_terms_ ? wants_terms : (shared.call.value.is_present() ? wants_loss : 0U)),
+        derivatives_((shared.call.gradient.is_present() ? wants_gradient : 0U) |
+                     (shared.call.hessian.is_present() ? wants_hessian : 0U)),
         counts_existing_(
             shared.call.geometry.walk == Walk::blocks &&
             (shared.call.reduction == LOGITLOSS_MEAN || !shared.call.weight.is_present())) {}
@@ -243,7 +245,8 @@ class Worker {
 
   void add_denominators(std::int64_t first, std::int64_t count) {
     const Real* values = loader_.load_denominators(first, count, Real{1});
-    if (loader_.took_extreme_weight() || !denominators_.add(kernels_, values, count)) {
+    const bool are_extreme = (loader_.take_weight_sizes() & is_extreme) != 0;
+    if (are_extreme || !denominators_.add(kernels_, values, count)) {
       add_in_float64(first, count, Quantity::denominator, denominators_);
     }
   }
@@ -265,17 +268,19 @@ class Worker {
     const bool has_one_numerator = !call_.grad_output.is_present() || call_.grad_output.is_scalar();
     is_scale_uniform_ = has_one_numerator && !has_divisors_by_output();
     scale_ = {Real{1}, Real{0}};
-    is_scale_extreme_ = false;
+    scale_sizes_ = 0;
     if (is_scale_uniform_ && call_.wants_derivatives()) {
       const double numerator = scalar_numerator();
       scale_ = kernels_.make_scale(numerator, divisor);
-      is_scale_extreme_ = std::is_same_v<Real, float> && is_extreme(numerator / divisor);
+      scale_sizes_ = sizes_of_scale(numerator, divisor);
     }
   }
 
-  static bool is_extreme(double factor) {
-    const double size = std::fabs(factor);
-    return size > 0x1p60 || (size > 0.0 && size < 0x1p-60);
+  // What float cannot scale derivatives by without harm, as a set of WeightSize.
+  static unsigned sizes_of_scale(double numerator, double divisor) {
+    const double size = std::fabs(numerator / divisor);
+    const bool extreme = size > 0x1p60 || (size > 0.0 && size < 0x1p-60);
+    return (size > 1.0 ? unsigned{amplifies} : 0U) | (extreme ? unsigned{is_extreme} : 0U);
   }
 
   void put_parts(const Segment& segment, Slots& slots, std::vector<Sum>& parts) {
@@ -295,30 +300,23 @@ class Worker {
     Tile<Real> tile = output_tiles(first);
     tile.length = static_cast<std::size_t>(count);
     tile.scale = scale_;
-    Prepared prepared{false, tile.length};
-    if (is_plain_) {
-      tile.logits = loader_.load_logits(first, count);
-      tile.positive = loader_.load_targets(first, count);
-    } else {
-      prepared = loader_.load_weighted(first, count, Real{1}, tile);
-    }
+    Prepared prepared = loader_.load(first, count, tile);
+    const unsigned weight_sizes = loader_.take_weight_sizes();
     if (!is_scale_uniform_ && call_.wants_derivatives()) {
       load_scale(first, count, segment);
     }
-    if (loader_.took_extreme_weight() || is_scale_extreme_) {
-      evaluate_in_float64(first, count, tile);
-    } else {
-      if (is_plain_) {
-        prepared.has_bad_target = kernels_.plain[outputs_](tile);
-      } else {
-        kernels_.weighted[outputs_](tile);
-      }
-      if (call_.sums_losses() && !losses_.add(kernels_, loss_, count)) {
-        add_in_float64(first, count, Quantity::loss, losses_);
-      }
-      if (!is_scale_uniform_ && call_.wants_derivatives()) {
-        scale_by_output(kernels_, tile, 0);
-      }
+    prepared.has_bad_target |=
+        kernels_.evaluate[static_cast<int>(labels_)][values_ | derivatives_](tile);
+    if (!is_scale_uniform_ && call_.wants_derivatives()) {
+      scale_by_output(kernels_, tile, 0);
+    }
+    const bool spoils_losses = is_unfit_for_float(weight_sizes, tile);
+    add_losses(first, count, prepared.has_bad_target || spoils_losses);
+    if (spoils_losses || is_unfit_for_float(weight_sizes | scale_sizes_, tile)) {
+      mend_in_float64(first, count, tile);
+    }
+    if (call_.is_masked() && call_.grad_output.is_present()) {
+      clear_missing(first, count, tile);
     }
     if (prepared.has_bad_target && call_.validate && !call_.is_in_place) {
       shared_.has_bad_target.store(true, std::memory_order_relaxed);
@@ -335,8 +333,45 @@ class Worker {
     store(call_.hessian, first, count, hessian_, tile.hessian);
   }
 
+  // Whether some factor, or some factor together with a subnormal exponential, is beyond what
+  // float multiplies with the error of a few roundings.
+  bool is_unfit_for_float(unsigned sizes, const Tile<Real>& tile) const {
+    if (!std::is_same_v<Real, float> || sizes == 0) {
+      return false;
+    }
+    return (sizes & is_extreme) != 0 || kernels_.holds_tail(tile.logits, tile.length);
+  }
+
+  void add_losses(std::int64_t first, std::int64_t count, bool needs_float64) {
+    if (!call_.sums_losses()) {
+      return;
+    }
+    if constexpr (std::is_same_v<Real, float>) {
+      if (sums_terms_ && !needs_float64) {
+        losses_.add_terms(kernels_, loss_, exponential_, count);
+        return;
+      }
+    }
+    if (needs_float64 || !losses_.add(kernels_, loss_, count)) {
+      add_in_float64(first, count, Quantity::loss, losses_);
+    }
+  }
+
+  // The gradient and hessian of a missing element are 0, also times an infinite or NaN grad_output.
+  void clear_missing(std::int64_t first, std::int64_t count, const Tile<Real>& tile) {
+    const std::uint8_t* exists = loader_.load_mask(first, count);
+    for (Real* derivative : {tile.gradient, tile.hessian}) {
+      for (std::int64_t i = 0; derivative != nullptr && i < count; ++i) {
+        derivative[i] = exists[i] != 0 ? derivative[i] : Real{0};
+      }
+    }
+  }
+
   Tile<Real> output_tiles(std::int64_t first) {
     Tile<Real> tile{};
+    tile.exponential = exponential_;
+    tile.exponential_low = exponential_low_;
+    tile.linear = loss_;
     if (call_.value.is_present()) {
       tile.loss = call_.is_reduced() ? loss_ : output_tile(call_.value, first, loss_);
     }
@@ -394,14 +429,14 @@ class Worker {
             load_run(data, stride, static_cast<std::size_t>(length), numerators_ + offset);
           });
     }
-    if (!has_divisors_by_output()) {
-      std::fill_n(divisors_of_tile_, count, divisor_);
-      return;
-    }
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t output =
           call_.geometry.walk == Walk::rows ? i / segment.length : i % segment.outputs;
-      divisors_of_tile_[i] = divisors_[output];
+      divisors_of_tile_[i] = has_divisors_by_output() ? divisors_[output] : divisor_;
+    }
+    scale_sizes_ = 0;
+    for (std::int64_t i = 0; std::is_same_v<Real, float> && i < count; ++i) {
+      scale_sizes_ |= sizes_of_scale(numerators_[i], divisors_of_tile_[i]);
     }
   }
 
@@ -415,37 +450,54 @@ class Worker {
     }
   }
 
-  // Evaluates a tile in float64 and rounds once, where a weight or a scale would overflow or
-  // underflow in float. Kept, like add_in_float64, out of the plain path's stack frame.
-  __attribute__((noinline)) void evaluate_in_float64(std::int64_t first, std::int64_t count,
-                                                     const Tile<Real>& tile) {
+  // Evaluates a tile in float64 and rounds once, and takes the results that float would have
+  // spoiled. Which those are depends on the element alone. Kept, like add_in_float64, out of the
+  // plain path's stack frame.
+  __attribute__((noinline)) void mend_in_float64(std::int64_t first, std::int64_t count,
+                                                 const Tile<Real>& tile) {
     const Kernels<double>& wide = call_.kernels->float64;
     TileLoader<double> loader(call_);
     constexpr std::int64_t step = TileLoader<double>::capacity;
+    double exponentials[2][tile_length<double>];
     double results[3][tile_length<double>];
     Tile<double> part{};
-    part.loss = tile.loss != nullptr ? results[0] : nullptr;
-    part.gradient = tile.gradient != nullptr ? results[1] : nullptr;
-    part.hessian = tile.hessian != nullptr ? results[2] : nullptr;
+    part.exponential = exponentials[0];
+    part.exponential_low = exponentials[1];
+    part.loss = results[0];
+    part.gradient = results[1];
+    part.hessian = results[2];
     part.scale =
         is_scale_uniform_ ? wide.make_scale(scalar_numerator(), divisor_) : Scale<double>{1.0, 0.0};
     for (std::int64_t done = 0; done < count; done += step) {
       const std::int64_t length = std::min(step, count - done);
       part.length = static_cast<std::size_t>(length);
       loader.load_weighted(first + done, length, 1.0, part);
-      wide.weighted[outputs_](part);
+      wide.evaluate[static_cast<int>(Labels::weighted)]
+                   [wants_loss | wants_gradient | wants_hessian](part);
       if (!is_scale_uniform_ && call_.wants_derivatives()) {
         scale_by_output(wide, part, done);
       }
-      Real* const targets[] = {tile.loss, tile.gradient, tile.hessian};
-      for (int k = 0; k < 3; ++k) {
-        for (std::int64_t i = 0; targets[k] != nullptr && i < length; ++i) {
-          targets[k][done + i] = static_cast<Real>(results[k][i]);
-        }
+      for (std::int64_t i = 0; i < length; ++i) {
+        const unsigned weight_sizes = loader.weight_sizes(i);
+        const unsigned sizes = weight_sizes | scale_sizes_of(done + i);
+        take(results[0][i], weight_sizes, part.logits[i], tile.loss, done + i);
+        take(results[1][i], sizes, part.logits[i], tile.gradient, done + i);
+        take(results[2][i], sizes, part.logits[i], tile.hessian, done + i);
       }
     }
-    if (call_.sums_losses()) {
-      add_in_float64(first, count, Quantity::loss, losses_);
+  }
+
+  unsigned scale_sizes_of(std::int64_t i) const {
+    return is_scale_uniform_ ? scale_sizes_ : sizes_of_scale(numerators_[i], divisors_of_tile_[i]);
+  }
+
+  // The test of is_unfit_for_float for one element.
+  static void take(double result, unsigned sizes, double logit, Real* results, std::int64_t i) {
+    constexpr double tail_start = 87.0;
+    const bool is_tail = std::fabs(logit) >= tail_start && std::isfinite(logit);
+    const bool is_unfit = (sizes & is_extreme) != 0 || ((sizes & amplifies) != 0 && is_tail);
+    if (results != nullptr && is_unfit) {
+      results[i] = static_cast<Real>(result);
     }
   }
 
@@ -455,6 +507,7 @@ class Worker {
                                                 Quantity quantity, Slots& slots) const {
     const Kernels<double>& wide = call_.kernels->float64;
     TileLoader<double> loader(call_);
+    double exponentials[2][tile_length<double>];
     double plain[tile_length<double>];
     double scaled[tile_length<double>];
     constexpr std::int64_t step = TileLoader<double>::capacity;
@@ -466,8 +519,10 @@ class Worker {
       Tile<double> tile{};
       tile.length = static_cast<std::size_t>(length);
       loader.load_weighted(from, length, factor, tile);
+      tile.exponential = exponentials[0];
+      tile.exponential_low = exponentials[1];
       tile.loss = values;
-      wide.weighted[wants_loss](tile);
+      wide.evaluate[static_cast<int>(Labels::weighted)][wants_loss](tile);
     };
     for (std::int64_t done = 0; done < count; done += step) {
       const std::int64_t length = std::min(step, count - done);
@@ -480,6 +535,9 @@ class Worker {
   }
 
   void finish(const Segment& segment, bool needs_denominators) {
+    if constexpr (std::is_same_v<Real, float>) {
+      losses_.close(kernels_);
+    }
     if (call_.geometry.parts > 1) {
       if (call_.sums_losses()) {
         put_parts(segment, losses_, shared_.losses);
@@ -503,8 +561,11 @@ class Worker {
   const Call& call_;
   const Kernels<Real>& kernels_;
   TileLoader<Real> loader_;
-  const bool is_plain_;
-  const unsigned outputs_;
+  const Labels labels_;
+  // Whether losses are summed by their terms, which needs no logarithm of each.
+  const bool sums_terms_;
+  const unsigned values_;
+  const unsigned derivatives_;
   // A denominator that only counts elements comes from their preparation.
   const bool counts_existing_;
   bool sums_denominators_ = false;
@@ -512,11 +573,15 @@ class Worker {
   bool is_summing_denominators_ = false;
   double divisor_ = 1.0;
   bool is_scale_uniform_ = true;
-  bool is_scale_extreme_ = false;
+  // Of the scale that all elements share, or of any of this tile.
+  unsigned scale_sizes_ = 0;
   Scale<Real> scale_{};
   Slots losses_;
   Slots denominators_;
   double divisors_[slot_capacity];
+  alignas(64) Real exponential_[capacity];
+  alignas(64) Real exponential_low_[capacity];
+  // Losses, or their linear terms.
   alignas(64) Real loss_[capacity];
   alignas(64) Real gradient_[capacity];
   alignas(64) Real hessian_[capacity];

@@ -14,7 +14,7 @@ namespace {
 constexpr std::int64_t longest_row = 512;
 // Elements that make a thread worth waking.
 constexpr std::int64_t elements_per_thread = 32768;
-constexpr std::int64_t shortest_column_part = 1024;
+constexpr std::int64_t shortest_column_part = 512;
 constexpr std::int64_t filled_slots = 128;
 
 std::int64_t ceiling_quotient(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -88,6 +88,12 @@ const char* check_options(const logitloss_bce_request& request) {
   }
   if (request.reduction < LOGITLOSS_NONE || request.reduction > LOGITLOSS_WEIGHTED_MEAN) {
     return "reduction must be one of logitloss_reduction";
+  }
+  constexpr std::uint64_t all_axes = ~std::uint64_t{0};
+  const std::uint64_t beyond = request.ndim < 64 ? all_axes << request.ndim : 0;
+  if (request.reduction != LOGITLOSS_NONE && request.reduced_axes != all_axes &&
+      (request.reduced_axes & beyond) != 0) {
+    return "reduced_axes must not name dimensions that are not there";
   }
   if (request.num_threads < 0) {
     return "num_threads must be at least 1, or 0 for the library's setting";
@@ -282,8 +288,9 @@ int choose_threads(const logitloss_bce_request& request, std::int64_t size) {
   if (useful <= 1) {
     return 1;
   }
-  const std::int64_t wanted = request.num_threads > 0 ? request.num_threads : get_num_threads();
-  return static_cast<int>(std::min(wanted, useful));
+  const std::int64_t setting = get_num_threads();
+  const std::int64_t cap = request.num_threads > 0 ? request.num_threads : setting;
+  return static_cast<int>(std::min({cap, setting, useful}));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "plan.h"
@@ -19,7 +20,8 @@ struct Segment {
   std::int64_t length = 0;
 };
 
-// A slot is a Sum, stored by its parts so that kernels can add to many at once.
+// A slot is a Sum, stored by its parts so that kernels can add to many at once, and, where terms
+// are added, the product of all 1 + exp(-a), less 1, whose logarithm it lacks until it is closed.
 class Slots {
  public:
   void clear(const Geometry& geometry, const Segment& segment) {
@@ -39,6 +41,7 @@ class Slots {
     std::fill_n(high_, count_, 0.0);
     std::fill_n(low_, count_, 0.0);
     has_large_ = false;
+    has_products_ = false;
   }
 
   // Adds a tile that starts at slot 0; false, with nothing added, where some term is not fit for
@@ -57,6 +60,44 @@ class Slots {
     }
   }
 
+  // Adds the terms of a tile that starts at slot 0.
+  void add_terms(const Kernels<float>& kernels, const float* linear, const float* exponential,
+                 std::int64_t count) {
+    if (!has_products_) {
+      has_products_ = true;
+      std::fill_n(product_, count_, 0.0);
+    }
+    const auto size = static_cast<std::size_t>(count);
+    switch (walk_) {
+      case Walk::rows:
+        kernels.add_term_rows(linear, exponential, static_cast<std::size_t>(count / length_),
+                              static_cast<std::size_t>(length_), high_, product_);
+        return;
+      case Walk::columns:
+        kernels.add_term_columns(linear, exponential, size, static_cast<std::size_t>(count_), high_,
+                                 product_);
+        return;
+      default:
+        kernels.add_term_lanes(linear, exponential, size, high_, product_);
+    }
+  }
+
+  // Turns products into sums, after the last tile.
+  void close(const Kernels<float>& kernels) {
+    if (!has_products_) {
+      return;
+    }
+    kernels.take_logarithms(product_, static_cast<std::size_t>(count_));
+    for (std::int64_t k = 0; k < count_; ++k) {
+      if (std::isfinite(high_[k] + product_[k])) {
+        add_term(high_[k], low_[k], product_[k]);
+      } else {
+        add_large(k, high_[k] + product_[k]);
+        high_[k] = 0.0;
+      }
+    }
+  }
+
   // Adds element `index` of a tile, or `scaled`, which is 2^-512 of it, where it is too large or
   // NaN.
   void add_one(std::int64_t index, double term, double scaled) {
@@ -66,12 +107,7 @@ class Slots {
       add_term(high_[slot], low_[slot], term);
       return;
     }
-    if (!has_large_) {
-      has_large_ = true;
-      std::fill_n(large_high_, count_, 0.0);
-      std::fill_n(large_low_, count_, 0.0);
-    }
-    add_term(large_high_[slot], large_low_[slot], scaled);
+    add_large(slot, scaled);
   }
 
   // Adds `count` ones to the only output of blocks; sums of ones are exact in any order.
@@ -95,6 +131,15 @@ class Slots {
   }
 
  private:
+  void add_large(std::int64_t slot, double scaled) {
+    if (!has_large_) {
+      has_large_ = true;
+      std::fill_n(large_high_, count_, 0.0);
+      std::fill_n(large_low_, count_, 0.0);
+    }
+    add_term(large_high_[slot], large_low_[slot], scaled);
+  }
+
   Sum slot(std::int64_t k) const {
     Sum sum;
     sum.high = high_[k];
@@ -127,6 +172,8 @@ class Slots {
   std::int64_t outputs_ = 1;
   std::int64_t count_ = 0;
   bool has_large_ = false;
+  bool has_products_ = false;
+  alignas(64) double product_[slot_capacity];
   alignas(64) double high_[slot_capacity];
   alignas(64) double low_[slot_capacity];
   alignas(64) double large_high_[slot_capacity];

@@ -42,13 +42,21 @@ class TileLoader {
 
   explicit TileLoader(const Call& call) : call_(call), kernels_(kernels_for<Real>(*call.kernels)) {}
 
-  // Whether a weight loaded since the last call is unfit for products in Real.
-  bool took_extreme_weight() { return std::exchange(took_extreme_weight_, is_scalar_extreme_); }
+  // How large the weights are that were loaded since the last call, as a set of WeightSize.
+  unsigned take_weight_sizes() { return std::exchange(weight_sizes_, 0U); }
 
-  // Whether targets can go to the plain kernel as they are.
-  bool is_plain() const {
-    return !call_.weight.is_present() && !call_.pos_weight.is_present() && !call_.is_masked() &&
-           call_.label_smoothing == 0.0 && !needs_complements();
+  // The same of element i of the tile that was loaded last, by load_weighted.
+  unsigned weight_sizes(std::int64_t i) const {
+    return kernels_.sizes_of(factors_[0] + i, 1) | kernels_.sizes_of(factors_[1] + i, 1);
+  }
+
+  // Where the weights of the labels come from.
+  Labels labels() const {
+    if (call_.weight.is_present() || call_.pos_weight.is_present()) {
+      return Labels::weighted;
+    }
+    const bool are_targets = call_.label_smoothing == 0.0 && !needs_complements();
+    return are_targets ? Labels::targets : Labels::unit;
   }
 
   const Real* load_logits(std::int64_t first, std::int64_t count) {
@@ -59,41 +67,14 @@ class TileLoader {
     return load(call_.targets, first, count, targets_);
   }
 
-  // Fills logits, negative and positive of `tile`. Every weight is multiplied by `factor`.
+  // Fills logits, negative and positive of `tile`, as labels() says.
+  Prepared load(std::int64_t first, std::int64_t count, Tile<Real>& tile) {
+    return load(labels(), first, count, Real{1}, tile);
+  }
+
+  // The same for Labels::weighted, whatever the call is. Every weight is multiplied by `factor`.
   Prepared load_weighted(std::int64_t first, std::int64_t count, Real factor, Tile<Real>& tile) {
-    Preparation<Real> p{};
-    p.logits = load_logits(first, count);
-    if (needs_complements()) {
-      for_each_run(
-          call_.targets, first, count,
-          [&](const char* data, std::ptrdiff_t stride, std::int64_t offset, std::int64_t length) {
-            kernels_.load_with_complement(data, stride, unsigned_of(length), targets_ + offset,
-                                          complements_ + offset);
-          });
-      p.targets = targets_;
-      p.complements = complements_;
-    } else {
-      p.targets = load_targets(first, count);
-    }
-    if (call_.has_ignore_index && compares_targets_as_real()) {
-      p.exists = load_where(first, count);
-      p.has_ignored = is_ignored_real();
-      p.ignored = static_cast<Real>(call_.ignore_index);
-    } else {
-      p.exists = load_mask(first, count);
-    }
-    p.weight = load_factor(call_.weight, first, count, factor, weight_);
-    p.pos_weight = load_factor(call_.pos_weight, first, count, Real{1}, pos_weight_);
-    p.smoothing_factor = static_cast<Real>(1.0 - call_.label_smoothing);
-    p.smoothing_offset = static_cast<Real>(call_.label_smoothing / 2.0);
-    p.masked_logits = logits_;
-    p.negative = negative_;
-    p.positive = positive_;
-    p.length = unsigned_of(count);
-    tile.logits = p.exists != nullptr || p.has_ignored ? logits_ : p.logits;
-    tile.negative = negative_;
-    tile.positive = positive_;
-    return kernels_.prepare(p);
+    return load(Labels::weighted, first, count, factor, tile);
   }
 
   // What each element adds to the denominator of a mean, times `factor`.
@@ -126,6 +107,57 @@ class TileLoader {
  private:
   static std::size_t unsigned_of(std::int64_t count) { return static_cast<std::size_t>(count); }
 
+  Prepared load(Labels labels, std::int64_t first, std::int64_t count, Real factor,
+                Tile<Real>& tile) {
+    Preparation<Real> p{};
+    p.length = unsigned_of(count);
+    p.logits = load_logits(first, count);
+    load_labels(first, count, p);
+    load_missing(first, count, p);
+    const bool is_masked = p.exists != nullptr || p.has_ignored;
+    tile.logits = is_masked ? logits_ : p.logits;
+    if (labels == Labels::targets && !is_masked) {
+      tile.positive = p.targets;
+      return {false, p.length};
+    }
+    if (labels == Labels::weighted) {
+      p.weight = factors_[0] = load_factor(call_.weight, first, count, factor, weight_);
+      p.pos_weight = factors_[1] =
+          load_factor(call_.pos_weight, first, count, Real{1}, pos_weight_);
+    }
+    p.smoothing_factor = static_cast<Real>(1.0 - call_.label_smoothing);
+    p.smoothing_offset = static_cast<Real>(call_.label_smoothing / 2.0);
+    p.masked_logits = logits_;
+    tile.negative = p.negative = negative_;
+    tile.positive = p.positive = positive_;
+    return kernels_.prepare[static_cast<int>(labels)](p);
+  }
+
+  void load_labels(std::int64_t first, std::int64_t count, Preparation<Real>& p) {
+    if (!needs_complements()) {
+      p.targets = load_targets(first, count);
+      return;
+    }
+    for_each_run(
+        call_.targets, first, count,
+        [&](const char* data, std::ptrdiff_t stride, std::int64_t offset, std::int64_t length) {
+          kernels_.load_with_complement(data, stride, unsigned_of(length), targets_ + offset,
+                                        complements_ + offset);
+        });
+    p.targets = targets_;
+    p.complements = complements_;
+  }
+
+  void load_missing(std::int64_t first, std::int64_t count, Preparation<Real>& p) {
+    if (call_.has_ignore_index && compares_targets_as_real()) {
+      p.exists = load_where(first, count);
+      p.has_ignored = is_ignored_real();
+      p.ignored = static_cast<Real>(call_.ignore_index);
+    } else {
+      p.exists = load_mask(first, count);
+    }
+  }
+
   // A complement 1 - y that is formed in float would lose what a float64 target says.
   bool needs_complements() const {
     return call_.targets.dtype == Dtype::float64 && std::is_same_v<Real, float>;
@@ -155,25 +187,20 @@ class TileLoader {
   struct FactorBuffer {
     alignas(64) Real values[2 * capacity];
     std::int64_t filled = 0;
+    unsigned sizes = 0;
   };
 
   const Real* load_factor(const Operand& operand, std::int64_t first, std::int64_t count,
                           Real factor, FactorBuffer& buffer) {
-    if (!operand.is_present()) {
-      return repeat_number(Real{1}, count, factor, buffer);
+    if (!operand.is_present() || operand.is_scalar()) {
+      return repeat_number(operand, count, factor, buffer);
     }
-    if (operand.is_scalar()) {
-      Real value{};
-      gather(kernels_, operand, 0, 1, &value);
-      is_scalar_extreme_ |= is_extreme(operand, 0, 1);
-      took_extreme_weight_ |= is_scalar_extreme_;
-      return repeat_number(value, count, factor, buffer);
-    }
-    took_extreme_weight_ |= is_extreme(operand, first, count);
     if (factor == Real{1} && operand.repeats_row() && operand.length[1] <= capacity) {
       return repeat_row(operand, first, count, buffer);
     }
+    buffer.filled = 0;
     const Real* values = load(operand, first, count, buffer.values);
+    weight_sizes_ |= sizes_of(operand, first, count, values);
     if (factor == Real{1}) {
       return values;
     }
@@ -183,34 +210,48 @@ class TileLoader {
     return buffer.values;
   }
 
-  static const Real* repeat_number(Real value, std::int64_t count, Real factor,
-                                   FactorBuffer& buffer) {
+  const Real* repeat_number(const Operand& operand, std::int64_t count, Real factor,
+                            FactorBuffer& buffer) {
     if (count > buffer.filled || factor != Real{1}) {
+      Real value{1};
+      if (operand.is_present()) {
+        gather(kernels_, operand, 0, 1, &value);
+        buffer.sizes = sizes_of(operand, 0, 1, &value);
+      }
       std::fill_n(buffer.values, count, value * factor);
       buffer.filled = factor == Real{1} ? count : 0;
     }
+    weight_sizes_ |= buffer.sizes;
     return buffer.values;
   }
 
   const Real* repeat_row(const Operand& operand, std::int64_t first, std::int64_t count,
-                         FactorBuffer& buffer) const {
+                         FactorBuffer& buffer) {
     const std::int64_t start = first % operand.length[1];
     if (start + count > buffer.filled) {
       buffer.filled = std::min(operand.length[1] + capacity, operand.length[0] * operand.length[1]);
       gather(kernels_, operand, 0, buffer.filled, buffer.values);
+      buffer.sizes = sizes_of(operand, 0, operand.length[1], buffer.values);
     }
+    weight_sizes_ |= buffer.sizes;
     return buffer.values + start;
   }
 
-  bool is_extreme(const Operand& weight, std::int64_t first, std::int64_t count) const {
-    bool result = false;
-    if (std::is_same_v<Real, float> && weight.dtype == Dtype::float64) {
-      for_each_run(weight, first, count,
-                   [&](const char* data, std::ptrdiff_t stride, std::int64_t, std::int64_t length) {
-                     result |= kernels_.holds_extreme_weight(data, stride, unsigned_of(length));
-                   });
+  // `values` are the weights as they were loaded, or rounded from float64.
+  unsigned sizes_of(const Operand& weight, std::int64_t first, std::int64_t count,
+                    const Real* values) const {
+    if (!std::is_same_v<Real, float>) {
+      return 0;
     }
-    return result;
+    if (weight.dtype != Dtype::float64) {
+      return kernels_.sizes_of(values, unsigned_of(count));
+    }
+    unsigned sizes = 0;
+    for_each_run(weight, first, count,
+                 [&](const char* data, std::ptrdiff_t stride, std::int64_t, std::int64_t length) {
+                   sizes |= kernels_.sizes_of_doubles(data, stride, unsigned_of(length));
+                 });
+    return sizes;
   }
 
   const std::uint8_t* load_where(std::int64_t first, std::int64_t count) {
@@ -261,8 +302,8 @@ class TileLoader {
 
   const Call& call_;
   const Kernels<Real>& kernels_;
-  bool took_extreme_weight_ = false;
-  bool is_scalar_extreme_ = false;
+  unsigned weight_sizes_ = 0;
+  const Real* factors_[2] = {};
   alignas(64) Real logits_[capacity];
   alignas(64) Real targets_[capacity];
   alignas(64) Real complements_[capacity];

@@ -277,7 +277,8 @@ def reduction_lines(target_format: Format) -> list[str]:
     bias = 2 ** (target_format.exponent_bits - 1) - 1
     shifter = mpf(3) * mpf(2) ** (precision - 2) + bias + 64
     smallest = mpf(2) ** (target_format.smallest_exponent - precision + 1)
-    flush = mpmath.ceil(-mpmath.log(smallest / 2))
+    flush = -mpmath.ceil(-mpmath.log(smallest / 2))
+    tail_start = mpmath.floor(-mpmath.log(smallest) - (precision - 1) * ln2)
     literal = target_format.literal
     return [
         f"  static constexpr {name} log2_e = {literal(target_format.round(1 / ln2))};",
@@ -288,8 +289,10 @@ def reduction_lines(target_format: Format) -> list[str]:
         "  // which shifted into the exponent field are the number 2^(n + 64).",
         f"  static constexpr {name} shifter = {literal(shifter)};",
         f"  static constexpr {name} two_to_minus_64 = {literal(mpf(2) ** -64)};",
-        "  // exp(-a) rounds to zero from here on.",
+        "  // exp(x) rounds to zero from here down.",
         f"  static constexpr {name} exp_flush = {literal(flush)};",
+        "  // exp(-a) is normal up to here.",
+        f"  static constexpr {name} tail_start = {literal(tail_start)};",
     ]
 
 

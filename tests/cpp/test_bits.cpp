@@ -176,12 +176,13 @@ class Corpus {
     request.targets = input(operands_.soft.data());
     add_elements(format, name + "/any/soft", any, request, result);
     add_elements(format, name + "/ordinary/soft", ordinary, request, result);
+    add_reductions(format, name + "/ordinary/plain", ordinary, request, result);
     request.weight = input(operands_.weight.data());
     request.pos_weight = input(operands_.pos_weight.data());
     request.where = {operands_.where.data(), nullptr, LOGITLOSS_BOOL};
     request.label_smoothing = 0.0625;
     add_elements(format, name + "/ordinary/weighted", ordinary, request, result);
-    add_reductions(format, name + "/ordinary", ordinary, request, result);
+    add_reductions(format, name + "/ordinary/weighted", ordinary, request, result);
   }
 
   void add_elements(const Format& format, const std::string& name, const Bytes& logits,

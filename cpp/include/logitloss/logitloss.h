@@ -114,8 +114,9 @@ typedef struct logitloss_bce_request {
   int32_t has_ignore_index; /**< Whether ignore_index is to be looked at. */
   int32_t validate;         /**< Whether a target outside [0, 1] is an error. */
   int32_t reduction;        /**< A logitloss_reduction. */
-  uint64_t reduced_axes;    /**< Bit k: dimension k is reduced over. Not read for NONE. */
-  int32_t num_threads;      /**< Most threads to use; 0 for the library's setting. */
+  uint64_t reduced_axes; /**< Bit k: dimension k is reduced over; all bits: every one is. Not read
+                              for NONE. */
+  int32_t num_threads;   /**< Most threads to use, up to the library's setting; 0 for that. */
 
   /** For NONE, of the logits' dtype; else float64, its strides on reduced axes not read. */
   logitloss_output value;

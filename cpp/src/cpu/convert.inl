@@ -134,14 +134,42 @@ void load_double_with_complement(const char* source, std::ptrdiff_t stride, std:
   }
 }
 
-// Whether products of float32 with a float64 weight may overflow or underflow for its sake.
-inline bool holds_extreme_weight(const char* source, std::ptrdiff_t stride, std::size_t length) {
-  int extreme = 0;
+template <class Real>
+LOGITLOSS_INLINE unsigned sizes_of_one(Real weight) {
+  const Real size = magnitude(weight);
+  const bool extreme = (size > Real(0x1p30)) | ((size > Real{0}) & (size < Real(0x1p-30)));
+  return (size > Real{1} ? unsigned{amplifies} : 0U) | (extreme ? unsigned{is_extreme} : 0U);
+}
+
+template <class Real>
+unsigned sizes_of(const Real* weights, std::size_t length) {
+  unsigned sizes = 0;
+  for (std::size_t i = 0; i < length; ++i) {
+    sizes |= sizes_of_one(weights[i]);
+  }
+  return sizes;
+}
+
+inline unsigned sizes_of_doubles(const char* source, std::ptrdiff_t stride, std::size_t length) {
+  unsigned sizes = 0;
   for (std::size_t i = 0; i < length; ++i) {
     const auto offset = static_cast<std::ptrdiff_t>(i) * stride;
-    const double size = magnitude(read_element<double>(source + offset));
-    extreme |= static_cast<int>(size > 0x1p60) |
-               (static_cast<int>(size > 0.0) & static_cast<int>(size < 0x1p-60));
+    sizes |= sizes_of_one(read_element<double>(source + offset));
   }
-  return extreme != 0;
+  return sizes;
+}
+
+// Among magnitudes from the start of the tail to infinity, that least far beyond the start is
+// sought: bits of numbers that are not negative are ordered as they are, and others wrap around.
+template <class Real>
+bool holds_tail(const Real* logits, std::size_t length) {
+  using Unsigned = typename Bits<Real>::Unsigned;
+  const Unsigned start = bits_of(Constants<Real>::tail_start);
+  const Unsigned infinity = bits_of(Real(__builtin_huge_valf()));
+  Unsigned least = ~Unsigned{0};
+  for (std::size_t i = 0; i < length; ++i) {
+    const Unsigned beyond = bits_of(magnitude(logits[i])) - start;
+    least = beyond < least ? beyond : least;
+  }
+  return least < infinity - start;
 }

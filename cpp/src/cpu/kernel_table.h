@@ -33,11 +33,19 @@ constexpr int dtype_count = 13;
 template <class Real>
 constexpr std::size_t tile_length = 4096 / sizeof(Real);
 
-// What a kernel is asked for, as bits of an index into a table.
+// What a kernel is asked for, as bits of an index into a table. The terms of a loss are what it
+// is summed from where all weights are 1: the linear term a m, and exp(-a).
 constexpr unsigned wants_loss = 1;
 constexpr unsigned wants_gradient = 2;
 constexpr unsigned wants_hessian = 4;
-constexpr unsigned output_sets = 8;
+constexpr unsigned wants_terms = 8;
+constexpr unsigned output_sets = 16;
+
+// Where the weights of the two labels come from: they are y and 1 - y, with targets to be checked;
+// they add up to 1; or they are any numbers.
+enum class Labels : int { targets, unit, weighted };
+
+constexpr int labels_count = 3;
 
 // A factor in two parts, so that multiplying by it costs one rounding and not two.
 template <class Real>
@@ -46,14 +54,18 @@ struct Scale {
   Real low;
 };
 
-// Contiguous operands of one tile. `positive` holds targets in a plain kernel, where the weight
-// of the negative label is 1 - y and `negative` is not read; in a weighted kernel both hold
-// weights.
+// Contiguous operands of one tile. `positive` and `negative` hold the weights of the labels; for
+// Labels::targets `positive` holds targets, and `negative` is not read. `exponential` and
+// `exponential_low` are room for exp(-a) in two parts; the first is a result where terms are
+// wanted.
 template <class Real>
 struct Tile {
   const Real* logits;
   const Real* negative;
   const Real* positive;
+  Real* exponential;
+  Real* exponential_low;
+  Real* linear;
   Real* loss;
   Real* gradient;
   Real* hessian;
@@ -61,9 +73,11 @@ struct Tile {
   std::size_t length;
 };
 
-// What turns targets into the two weights of an element. `complements` (1 - y) and `exists` may
-// be null. An element is missing where `exists` is 0 or, with `has_ignored`, where its target is
-// `ignored`, NaN included; `masked_logits` is written only where elements can be missing.
+// What turns targets into the weights of the two labels. `complements` (1 - y) and `exists` may be
+// null; `weight` and `pos_weight` are read for Labels::weighted alone. An element is missing where
+// `exists` is 0 or, with `has_ignored`, where its target is `ignored`, NaN included. It becomes an
+// infinite logit on the right side, whose loss, gradient and hessian are 0. `masked_logits` is
+// written only where elements can be missing.
 template <class Real>
 struct Preparation {
   const Real* logits;
@@ -88,21 +102,23 @@ struct Prepared {
   std::size_t existing;
 };
 
-// Slots are running sums in two parts, high + low. The slot of element i of a tile is i modulo
-// the number of slots (lanes, columns) or i divided by the row length (rows).
+// Weights above 1 amplify the rounding of subnormal numbers. A product of two weights that are not
+// extreme, that is neither above 2^30 nor, but for 0, below 2^-30, is within the range of float.
+enum WeightSize : unsigned { amplifies = 1, is_extreme = 2 };
+
+// Slots are running sums. The slot of element i of a tile is i modulo the number of slots (lanes,
+// columns) or i divided by the row length (rows).
 constexpr std::size_t lane_count = 64;
 constexpr std::size_t row_lane_count = 8;
 constexpr std::size_t slot_capacity = 512;
 
 template <class Real>
 struct Kernels {
-  // Losses, gradients and hessians of a tile. The plain one says whether a target was outside
-  // [0, 1] or NaN.
-  bool (*plain[output_sets])(const Tile<Real>&);
-  void (*weighted[output_sets])(const Tile<Real>&);
+  // Results of a tile. For Labels::targets they say whether one was outside [0, 1] or NaN.
+  bool (*evaluate[labels_count][output_sets])(const Tile<Real>&);
 
-  // Weights of the two labels.
-  Prepared (*prepare)(const Preparation<Real>&);
+  // Weights of the two labels. For Labels::targets only missing elements are replaced.
+  Prepared (*prepare[labels_count])(const Preparation<Real>&);
 
   // Clears `exists` where the target equals `value`, or is NaN where `value` is.
   void (*ignore)(const Real* targets, double value, std::size_t length, std::uint8_t* exists);
@@ -119,16 +135,31 @@ struct Kernels {
   void (*load_with_complement)(const char* source, std::ptrdiff_t stride, std::size_t length,
                                Real* tile, Real* complements);
 
-  // Whether a float64 weight is above 2^60 or, but for 0, below 2^-60.
-  bool (*holds_extreme_weight)(const char* source, std::ptrdiff_t stride, std::size_t length);
+  // How large weights are, as a set of WeightSize. The second reads float64 weights before they are
+  // rounded.
+  unsigned (*sizes_of)(const Real* weights, std::size_t length);
+  unsigned (*sizes_of_doubles)(const char* source, std::ptrdiff_t stride, std::size_t length);
+  // Whether exp(-a) is subnormal, or 0 although the logit is finite, somewhere.
+  bool (*holds_tail)(const Real* logits, std::size_t length);
 
-  // Sums of a tile into slots. Each returns false, with nothing added, where a magnitude is NaN
-  // or above `largest_summed`.
+  // Sums of a tile into slots in two parts, high + low. Rows are set, the others are added to. Each
+  // returns false, with nothing added, where a magnitude is NaN or above `largest_summed`.
   bool (*add_lanes)(const Real* values, std::size_t length, double* high, double* low);
   bool (*add_rows)(const Real* values, std::size_t rows, std::size_t row_length, double* high,
                    double* low);
   bool (*add_columns)(const Real* values, std::size_t length, std::size_t columns, double* high,
                       double* low);
+
+  // The same of terms: `linear` is summed, and `product` + 1 is multiplied by 1 + `exponential`. A
+  // slot may take 512 elements. Absent for float64.
+  void (*add_term_lanes)(const Real* linear, const Real* exponential, std::size_t length,
+                         double* sum, double* product);
+  void (*add_term_rows)(const Real* linear, const Real* exponential, std::size_t rows,
+                        std::size_t row_length, double* sum, double* product);
+  void (*add_term_columns)(const Real* linear, const Real* exponential, std::size_t length,
+                           std::size_t columns, double* sum, double* product);
+  // Replaces each product by log(1 + product).
+  void (*take_logarithms)(double* products, std::size_t count);
 
   // numerator / denominator in two parts; 0 where the denominator is 0.
   Scale<Real> (*make_scale)(double numerator, double denominator);

@@ -20,56 +20,93 @@ LOGITLOSS_INLINE int is_outside_unit_interval(Real y) {
   return static_cast<int>(!(y >= Real{0})) | static_cast<int>(!(y <= Real{1}));
 }
 
+// Has the sign bit set if y is outside [0, 1], NaN or -0. Numbers of [0, 1] but for -0, and no
+// others, have a clear sign bit themselves and in the difference of their bits and those of 1.
+template <class Real>
+LOGITLOSS_INLINE typename Bits<Real>::Unsigned suspicion(Real y) {
+  return bits_of(y) | (bits_of(Real{1}) - bits_of(y));
+}
+
+template <class Real>
+bool holds_bad_target(const Real* targets, std::size_t length) {
+  int outside = 0;
+  for (std::size_t i = 0; i < length; ++i) {
+    outside |= is_outside_unit_interval(targets[i]);
+  }
+  return outside != 0;
+}
+
 template <class Real>
 LOGITLOSS_INLINE Real scaled(Real value, Real high, Real low) {
   return multiply_add(value, high, value * low);
 }
 
-template <unsigned outputs, class Real>
-LOGITLOSS_INLINE void put(const Tile<Real>& tile, std::size_t i, const Evaluated<Real>& element) {
-  if constexpr ((outputs & wants_loss) != 0) {
-    tile.loss[i] = element.loss;
-  }
-  if constexpr ((outputs & wants_gradient) != 0) {
-    tile.gradient[i] = scaled(element.gradient, tile.scale.high, tile.scale.low);
-  }
-  if constexpr ((outputs & wants_hessian) != 0) {
-    tile.hessian[i] = scaled(element.hessian, tile.scale.high, tile.scale.low);
-  }
-}
+// Elements of a tile that are taken through one loop after the other.
+constexpr std::size_t chunk_length = 128;
 
-// Outputs may be the logits themselves, element for element.
-template <class Loss, unsigned outputs, class Real>
-bool plain_kernel(const Tile<Real>& arguments) {
+// Each chunk goes through two loops, so that each is a short chain of dependent operations and a
+// processor has several elements in flight; exp(-a) stays in the first-level cache. Chunks are
+// short so that memory is fetched while there is something to compute. No result may overlap an
+// operand.
+template <class Loss, unsigned outputs, Labels labels, class Real>
+bool evaluate_tile(const Tile<Real>& arguments) {
+  constexpr bool wants_derivatives = (outputs & (wants_gradient | wants_hessian)) != 0;
   const Tile<Real> tile = arguments;
-  int outside = 0;
-  LOGITLOSS_INDEPENDENT_ITERATIONS
-  for (std::size_t i = 0; i < tile.length; ++i) {
-    const Real y = tile.positive[i];
-    outside |= is_outside_unit_interval(y);
-    put<outputs>(tile, i, Loss::evaluate(tile.logits[i], Real{1} - y, y, Real{1}));
+  Real* const __restrict high = tile.exponential;
+  Real* const __restrict low = tile.exponential_low;
+  Real* const __restrict linear = tile.linear;
+  Real* const __restrict loss = tile.loss;
+  Real* const __restrict gradient = tile.gradient;
+  Real* const __restrict hessian = tile.hessian;
+  typename Bits<Real>::Unsigned suspicions = 0;
+  for (std::size_t first = 0; first < tile.length; first += chunk_length) {
+    const std::size_t rest = tile.length - first;
+    const std::size_t last = first + (rest < chunk_length ? rest : chunk_length);
+    for (std::size_t i = first; i < last; ++i) {
+      const Pair<Real> e = Loss::exponential(tile.logits[i]);
+      high[i] = e.high;
+      if constexpr (outputs != wants_terms) {
+        low[i] = e.low;
+      }
+    }
+    for (std::size_t i = first; i < last; ++i) {
+      const Real x = tile.logits[i];
+      const Real positive = tile.positive[i];
+      const Real negative = labels == Labels::targets ? Real{1} - positive : tile.negative[i];
+      const Real total = labels == Labels::weighted ? negative + positive : Real{1};
+      const Real m = Loss::opposed(x, negative, positive);
+      if constexpr (labels == Labels::targets) {
+        suspicions |= suspicion(positive);
+      }
+      if constexpr ((outputs & wants_terms) != 0) {
+        linear[i] = Loss::linear(x, m);
+      }
+      if constexpr ((outputs & wants_loss) != 0) {
+        loss[i] = Loss::loss(x, m, total, Pair<Real>{high[i], low[i]});
+      }
+      if constexpr (wants_derivatives) {
+        const Real t = sigmoid_from(Pair<Real>{high[i], low[i]});
+        if constexpr ((outputs & wants_gradient) != 0) {
+          const Real slope = Loss::gradient(x, m, total, t);
+          gradient[i] = scaled(slope, tile.scale.high, tile.scale.low);
+        }
+        if constexpr ((outputs & wants_hessian) != 0) {
+          hessian[i] = scaled(Loss::hessian(total, t), tile.scale.high, tile.scale.low);
+        }
+      }
+    }
   }
-  return outside != 0;
-}
-
-template <class Loss, unsigned outputs, class Real>
-void weighted_kernel(const Tile<Real>& arguments) {
-  const Tile<Real> tile = arguments;
-  LOGITLOSS_INDEPENDENT_ITERATIONS
-  for (std::size_t i = 0; i < tile.length; ++i) {
-    const Real negative = tile.negative[i];
-    const Real positive = tile.positive[i];
-    put<outputs>(tile, i, Loss::evaluate(tile.logits[i], negative, positive, negative + positive));
-  }
+  return (suspicions & sign_bit<Real>) != 0 && holds_bad_target(tile.positive, tile.length);
 }
 
 // Where elements can be missing: nowhere, by a byte each, by their targets, or by both.
 constexpr unsigned by_byte = 1;
 constexpr unsigned by_target = 2;
 
-template <unsigned missing, bool with_complements, class Real>
+template <Labels labels, unsigned missing, bool with_complements, class Real>
 Prepared prepare_tile(const Preparation<Real>& arguments) {
   using Integer = typename Bits<Real>::Integer;
+  constexpr Real infinity = Real(__builtin_huge_valf());
   const Preparation<Real> p = arguments;
   const bool ignores_nan = p.ignored != p.ignored;
   Integer outside = 0;
@@ -77,13 +114,21 @@ Prepared prepare_tile(const Preparation<Real>& arguments) {
   LOGITLOSS_INDEPENDENT_ITERATIONS
   for (std::size_t i = 0; i < p.length; ++i) {
     const Real y = p.targets[i];
-    const Real complement = with_complements ? p.complements[i] : Real{1} - y;
-    Real positive = multiply_add(y, p.smoothing_factor, p.smoothing_offset);
-    Real negative = multiply_add(complement, p.smoothing_factor, p.smoothing_offset);
-    positive = positive * p.pos_weight[i] * p.weight[i];
-    negative = negative * p.weight[i];
-    Integer is_outside = is_outside_unit_interval(y) | static_cast<int>(!(complement >= Real{0}));
+    Real positive = y;
+    Real negative = Real{0};
+    Integer is_outside = 0;
+    if constexpr (labels != Labels::targets) {
+      const Real complement = with_complements ? p.complements[i] : Real{1} - y;
+      positive = multiply_add(y, p.smoothing_factor, p.smoothing_offset);
+      negative = multiply_add(complement, p.smoothing_factor, p.smoothing_offset);
+      is_outside = is_outside_unit_interval(y) | static_cast<int>(!(complement >= Real{0}));
+    }
+    if constexpr (labels == Labels::weighted) {
+      positive = positive * p.pos_weight[i] * p.weight[i];
+      negative = negative * p.weight[i];
+    }
     if constexpr (missing != 0) {
+      constexpr Real right = labels == Labels::weighted ? Real{0} : Real{1};
       bool is_missing = false;
       if constexpr ((missing & by_byte) != 0) {
         is_missing |= p.exists[i] == 0;
@@ -91,29 +136,33 @@ Prepared prepare_tile(const Preparation<Real>& arguments) {
       if constexpr ((missing & by_target) != 0) {
         is_missing |= (y == p.ignored) | (ignores_nan & (y != y));
       }
-      p.masked_logits[i] = is_missing ? Real{0} : p.logits[i];
-      positive = is_missing ? Real{0} : positive;
+      p.masked_logits[i] = is_missing ? infinity : p.logits[i];
+      positive = is_missing ? right : positive;
       negative = is_missing ? Real{0} : negative;
       is_outside = is_missing ? 0 : is_outside;
       absent += is_missing ? 1 : 0;
     }
     p.positive[i] = positive;
-    p.negative[i] = negative;
+    if constexpr (labels != Labels::targets) {
+      p.negative[i] = negative;
+    }
     outside |= is_outside;
   }
   return {outside != 0, p.length - static_cast<std::size_t>(absent)};
 }
 
-template <class Real>
+template <Labels labels, class Real>
 Prepared prepare(const Preparation<Real>& p) {
   if (p.complements != nullptr) {
-    return p.exists != nullptr ? prepare_tile<by_byte, true>(p) : prepare_tile<0, true>(p);
+    return p.exists != nullptr ? prepare_tile<labels, by_byte, true>(p)
+                               : prepare_tile<labels, 0, true>(p);
   }
   if (p.has_ignored) {
-    return p.exists != nullptr ? prepare_tile<by_byte | by_target, false>(p)
-                               : prepare_tile<by_target, false>(p);
+    return p.exists != nullptr ? prepare_tile<labels, by_byte | by_target, false>(p)
+                               : prepare_tile<labels, by_target, false>(p);
   }
-  return p.exists != nullptr ? prepare_tile<by_byte, false>(p) : prepare_tile<0, false>(p);
+  return p.exists != nullptr ? prepare_tile<labels, by_byte, false>(p)
+                             : prepare_tile<labels, 0, false>(p);
 }
 
 template <class Real>
@@ -177,22 +226,17 @@ void scale_tile(Real* values, const double* numerators, const double* denominato
   }
 }
 
-template <class Loss, class Real>
+template <class Loss, Labels labels, unsigned outputs = 1, class Real>
 constexpr void set_outputs(Kernels<Real>& kernels) {
-  kernels.plain[1] = plain_kernel<Loss, 1, Real>;
-  kernels.plain[2] = plain_kernel<Loss, 2, Real>;
-  kernels.plain[3] = plain_kernel<Loss, 3, Real>;
-  kernels.plain[4] = plain_kernel<Loss, 4, Real>;
-  kernels.plain[5] = plain_kernel<Loss, 5, Real>;
-  kernels.plain[6] = plain_kernel<Loss, 6, Real>;
-  kernels.plain[7] = plain_kernel<Loss, 7, Real>;
-  kernels.weighted[1] = weighted_kernel<Loss, 1, Real>;
-  kernels.weighted[2] = weighted_kernel<Loss, 2, Real>;
-  kernels.weighted[3] = weighted_kernel<Loss, 3, Real>;
-  kernels.weighted[4] = weighted_kernel<Loss, 4, Real>;
-  kernels.weighted[5] = weighted_kernel<Loss, 5, Real>;
-  kernels.weighted[6] = weighted_kernel<Loss, 6, Real>;
-  kernels.weighted[7] = weighted_kernel<Loss, 7, Real>;
+  constexpr bool has_terms = labels != Labels::weighted && sizeof(Real) == sizeof(float);
+  constexpr unsigned last = has_terms ? wants_terms | wants_gradient | wants_hessian : 7;
+  if constexpr ((outputs & (wants_loss | wants_terms)) != (wants_loss | wants_terms)) {
+    kernels.evaluate[static_cast<int>(labels)][outputs] =
+        evaluate_tile<Loss, outputs, labels, Real>;
+  }
+  if constexpr (outputs < last) {
+    set_outputs<Loss, labels, outputs + 1>(kernels);
+  }
 }
 
 template <class Element, class Real>
@@ -203,7 +247,9 @@ constexpr void set_load(Kernels<Real>& kernels, Dtype dtype) {
 template <class Loss, class Real>
 constexpr Kernels<Real> make_kernels() {
   Kernels<Real> kernels{};
-  set_outputs<Loss>(kernels);
+  set_outputs<Loss, Labels::targets>(kernels);
+  set_outputs<Loss, Labels::unit>(kernels);
+  set_outputs<Loss, Labels::weighted>(kernels);
   set_load<Boolean>(kernels, Dtype::boolean);
   set_load<std::int8_t>(kernels, Dtype::int8);
   set_load<std::uint8_t>(kernels, Dtype::uint8);
@@ -225,14 +271,24 @@ constexpr Kernels<Real> make_kernels() {
   } else {
     kernels.store[static_cast<int>(Dtype::float64)] = store_run<double, Real>;
   }
-  kernels.prepare = prepare<Real>;
+  kernels.prepare[static_cast<int>(Labels::targets)] = prepare<Labels::targets, Real>;
+  kernels.prepare[static_cast<int>(Labels::unit)] = prepare<Labels::unit, Real>;
+  kernels.prepare[static_cast<int>(Labels::weighted)] = prepare<Labels::weighted, Real>;
   kernels.ignore = ignore<Real>;
   kernels.denominators = denominators<Real>;
   kernels.load_with_complement = load_double_with_complement<Real>;
-  kernels.holds_extreme_weight = holds_extreme_weight;
+  kernels.sizes_of = sizes_of<Real>;
+  kernels.sizes_of_doubles = sizes_of_doubles;
+  kernels.holds_tail = holds_tail<Real>;
   kernels.add_lanes = add_lanes<Real>;
   kernels.add_rows = add_rows<Real>;
   kernels.add_columns = add_columns<Real>;
+  if constexpr (sizeof(Real) == sizeof(float)) {
+    kernels.add_term_lanes = add_term_lanes;
+    kernels.add_term_rows = add_term_rows;
+    kernels.add_term_columns = add_term_columns;
+    kernels.take_logarithms = take_logarithms;
+  }
   kernels.make_scale = make_scale<Real>;
   kernels.scale = scale_tile<Real>;
   return kernels;

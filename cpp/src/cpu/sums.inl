@@ -117,3 +117,83 @@ bool add_columns(const Real* __restrict values, std::size_t length, std::size_t 
   }
   return true;
 }
+
+// The sum of log1p(e) is the logarithm of the product of all 1 + e, one logarithm for many
+// elements. The product less 1 is what is kept: it does not lose small e beside 1. Each step rounds
+// by 2^-52 of it at most, and 512 elements keep it below 2^512.
+LOGITLOSS_INLINE void add_terms_to(double& sum, double& product, float linear, float e) {
+  sum += static_cast<double>(linear);
+  product = multiply_add(static_cast<double>(e), 1.0 + product, product);
+}
+
+void add_term_lanes(const float* __restrict linear, const float* __restrict exponential,
+                    std::size_t length, double* __restrict sum, double* __restrict product) {
+  const std::size_t whole = length - length % lane_count;
+  for (std::size_t i = 0; i < whole; i += lane_count) {
+    for (std::size_t lane = 0; lane < lane_count; ++lane) {
+      add_terms_to(sum[lane], product[lane], linear[i + lane], exponential[i + lane]);
+    }
+  }
+  for (std::size_t lane = 0; lane < length - whole; ++lane) {
+    add_terms_to(sum[lane], product[lane], linear[whole + lane], exponential[whole + lane]);
+  }
+}
+
+LOGITLOSS_INLINE void add_term_lane(double* sum, double* product, std::size_t lane,
+                                    std::size_t other) {
+  sum[lane] += sum[other];
+  product[lane] = multiply_add(product[other], 1.0 + product[lane], product[lane]);
+}
+
+LOGITLOSS_INLINE void add_term_row(const float* linear, const float* exponential,
+                                   std::size_t length, double& sum, double& product) {
+  double lane_sum[row_lane_count] = {};
+  double lane_product[row_lane_count] = {};
+  const std::size_t whole = length - length % row_lane_count;
+  for (std::size_t i = 0; i < whole; i += row_lane_count) {
+    for (std::size_t lane = 0; lane < row_lane_count; ++lane) {
+      add_terms_to(lane_sum[lane], lane_product[lane], linear[i + lane], exponential[i + lane]);
+    }
+  }
+  for (std::size_t lane = 0; lane < length - whole; ++lane) {
+    add_terms_to(lane_sum[lane], lane_product[lane], linear[whole + lane],
+                 exponential[whole + lane]);
+  }
+  static_assert(row_lane_count == 8);
+  add_term_lane(lane_sum, lane_product, 0, 4);
+  add_term_lane(lane_sum, lane_product, 1, 5);
+  add_term_lane(lane_sum, lane_product, 2, 6);
+  add_term_lane(lane_sum, lane_product, 3, 7);
+  add_term_lane(lane_sum, lane_product, 0, 2);
+  add_term_lane(lane_sum, lane_product, 1, 3);
+  add_term_lane(lane_sum, lane_product, 0, 1);
+  sum = lane_sum[0];
+  product = lane_product[0];
+}
+
+void add_term_rows(const float* linear, const float* exponential, std::size_t rows,
+                   std::size_t row_length, double* sum, double* product) {
+  for (std::size_t row = 0; row < rows; ++row) {
+    const std::size_t first = row * row_length;
+    add_term_row(linear + first, exponential + first, row_length, sum[row], product[row]);
+  }
+}
+
+void add_term_columns(const float* __restrict linear, const float* __restrict exponential,
+                      std::size_t length, std::size_t columns, double* __restrict sum,
+                      double* __restrict product) {
+  for (std::size_t first = 0; first < length; first += columns) {
+    const std::size_t rest = length - first;
+    const std::size_t count = rest < columns ? rest : columns;
+    for (std::size_t column = 0; column < count; ++column) {
+      add_terms_to(sum[column], product[column], linear[first + column],
+                   exponential[first + column]);
+    }
+  }
+}
+
+void take_logarithms(double* products, std::size_t count) {
+  for (std::size_t k = 0; k < count; ++k) {
+    products[k] = log1p_of_product(products[k]);
+  }
+}

@@ -17,8 +17,10 @@ struct Constants<float> {
   // which shifted into the exponent field are the number 2^(n + 64).
   static constexpr float shifter = 0x1.80017ep+23F;
   static constexpr float two_to_minus_64 = 0x1p-64F;
-  // exp(-a) rounds to zero from here on.
-  static constexpr float exp_flush = 0x1.ap+6F;
+  // exp(x) rounds to zero from here down.
+  static constexpr float exp_flush = -0x1.ap+6F;
+  // exp(-a) is normal up to here.
+  static constexpr float tail_start = 0x1.5cp+6F;
   // exp(r) = 1 + r + r^2 P(r) on [-0.34660825, 0.34660825];
   // relative error below 2^-27.9.
   static constexpr float exp_tail[] = {
@@ -65,8 +67,10 @@ struct Constants<double> {
   // which shifted into the exponent field are the number 2^(n + 64).
   static constexpr double shifter = 0x1.800000000043fp+52;
   static constexpr double two_to_minus_64 = 0x1p-64;
-  // exp(-a) rounds to zero from here on.
-  static constexpr double exp_flush = 0x1.75p+9;
+  // exp(x) rounds to zero from here down.
+  static constexpr double exp_flush = -0x1.75p+9;
+  // exp(-a) is normal up to here.
+  static constexpr double tail_start = 0x1.62p+9;
   // exp(r) = 1 + r + r^2 P(r) on [-0.34660825, 0.34660825];
   // relative error below 2^-57.6.
   static constexpr double exp_tail[] = {

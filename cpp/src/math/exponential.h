@@ -1,4 +1,4 @@
-// exp(-a) for a >= 0, in two parts, down to the smallest subnormal.
+// exp(x) for x <= 0, in two parts, down to the smallest subnormal.
 #pragma once
 
 #include "constants.h"
@@ -14,20 +14,20 @@ struct Pair {
   Real low;
 };
 
-// The identity exp(-a) = 2^n exp(r), with n = round(-a / ln 2) and r = -a - n ln 2, so that
+// The identity exp(x) = 2^n exp(r), with n = round(x / ln 2) and r = x - n ln 2, so that
 // |r| <= ln(2) / 2, and exp(r) = 1 + s with s = r + r^2 P(r).
 //
-// Range: every a >= 0, inf included; NaN gives NaN. exp(-inf) = 0.
-// high is exp(-a) to within 1.01 ulp, high + low to within 0.51 ulp of high. Where exp(-a) is
+// Range: every x <= 0, -inf included; NaN gives NaN. exp(-inf) = 0.
+// high is exp(x) to within 1.01 ulp, high + low to within 0.51 ulp of high. Where exp(x) is
 // subnormal, high is rounded a second time, is within 0.75 ulp, and low is not needed.
 template <class Real>
-LOGITLOSS_INLINE Pair<Real> exp_of_minus(Real a) {
+LOGITLOSS_INLINE Pair<Real> exp_of(Real x) {
   using C = Constants<Real>;
   // The comparison is written so that a NaN stays.
-  const Real bounded = a > C::exp_flush ? C::exp_flush : a;
-  const Real shifted = multiply_add(bounded, -C::log2_e, C::shifter);
+  const Real bounded = x < C::exp_flush ? C::exp_flush : x;
+  const Real shifted = multiply_add(bounded, C::log2_e, C::shifter);
   const Real n = shifted - C::shifter;
-  const Real exact_part = multiply_add(n, -C::ln2_high, -bounded);
+  const Real exact_part = multiply_add(n, -C::ln2_high, bounded);
   const Real r = multiply_add(n, -C::ln2_low, exact_part);
   const Real s = multiply_add(r * r, horner(C::exp_tail, r), r);
   const Real high = Real{1} + s;

@@ -22,5 +22,22 @@ LOGITLOSS_INLINE Real log1p_of(Pair<Real> e) {
   return e.high + multiply_add(e.high * e.high, -tail, low);
 }
 
+// log1p(p) for p >= 0 below 2^1023, as k ln 2 + log1p(e) with 1 + p = 2^k (1 + e). Below 1, where
+// 1 + p would lose digits of p, k is 0 and e is p.
+//
+// Range: 0 <= p < 2^1023; NaN gives NaN.
+LOGITLOSS_INLINE double log1p_of_product(double p) {
+  using C = Constants<double>;
+  constexpr unsigned long long mantissa = (1ULL << Bits<double>::mantissa_bits) - 1;
+  const double whole = 1.0 + p;
+  const unsigned long long bits = bits_of(whole);
+  const double fraction = from_bits<double>((bits & mantissa) | bits_of(1.0)) - 1.0;
+  const double exponent = exponent_of(whole);
+  const bool is_small = !(p >= 1.0);
+  const double e = is_small ? p : fraction;
+  const double k = is_small ? 0.0 : exponent;
+  return multiply_add(k, C::ln2_high, multiply_add(k, C::ln2_low, log1p_of(Pair<double>{e, 0.0})));
+}
+
 }  // namespace
 }  // namespace logitloss

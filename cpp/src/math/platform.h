@@ -66,6 +66,11 @@ LOGITLOSS_INLINE Real magnitude(Real x) {
   return from_bits<Real>(bits_of(x) & ~sign_bit<Real>);
 }
 
+template <class Real>
+LOGITLOSS_INLINE Real negative_magnitude(Real x) {
+  return from_bits<Real>(bits_of(x) | sign_bit<Real>);
+}
+
 // True for -0 and for a NaN whose sign bit is set, too.
 template <class Real>
 LOGITLOSS_INLINE bool is_negative(Real x) {
@@ -76,6 +81,13 @@ LOGITLOSS_INLINE bool is_negative(Real x) {
 template <class Real>
 LOGITLOSS_INLINE Real with_sign_flipped_by(Real x, Real y) {
   return from_bits<Real>(bits_of(y) ^ (bits_of(x) & sign_bit<Real>));
+}
+
+// The exponent of a positive normal number, through the bits of 2^52, since not every processor can
+// convert a 64-bit integer.
+LOGITLOSS_INLINE double exponent_of(double x) {
+  constexpr double two_to_52 = 0x1p52;
+  return from_bits<double>((bits_of(x) >> 52) | bits_of(two_to_52)) - (two_to_52 + 1023.0);
 }
 
 // a b + c, rounded once where `fused`.
