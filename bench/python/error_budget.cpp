@@ -58,13 +58,29 @@ struct Worst {
 };
 
 template <class Real>
+struct Results {
+  Real loss;
+  Real gradient;
+  Real hessian;
+};
+
+// The results at the positive logit a, where `opposed` is the weight of the negative label.
+template <class Real>
+Results<Real> evaluate(Pair<Real> e, Real a, Real opposed) {
+  const Real t = sigmoid_from(e);
+  return {BinaryCrossEntropy::loss(a, opposed, Real{1}, e),
+          magnitude(BinaryCrossEntropy::gradient(a, opposed, Real{1}, t)),
+          BinaryCrossEntropy::hessian(Real{1}, t)};
+}
+
+template <class Real>
 class Budget {
   using C = Constants<Real>;
   using Wide = typename Wider<Real>::Type;
 
  public:
   void see_all(std::uint64_t stride) {
-    const std::uint64_t last = bits_of(C::exp_flush);
+    const std::uint64_t last = bits_of(-C::exp_flush);
     for (std::uint64_t bits = bits_of(Wider<Real>::smallest); bits <= last; bits += stride) {
       see_element(from_bits<Real>(static_cast<typename Bits<Real>::Unsigned>(bits)));
       ++count_;
@@ -106,7 +122,7 @@ class Budget {
 
   void see_element(Real a) {
     a_ = a;
-    const Pair<Real> e = exp_of_minus(a);
+    const Pair<Real> e = exp_of(-a);
     see_exponential(a, e);
     const Wide exact_e = std::exp(-static_cast<Wide>(a));
     const Wide exact_t = exact_e / (1 + exact_e);
@@ -115,8 +131,8 @@ class Budget {
     if (e.high >= std::numeric_limits<Real>::min()) {
       see_own(e);
     }
-    const auto right = BinaryCrossEntropy::evaluate<Real>(-a, 1, 0, 1);
-    const auto wrong = BinaryCrossEntropy::evaluate<Real>(a, 1, 0, 1);
+    const Results<Real> right = evaluate(e, a, Real{0});
+    const Results<Real> wrong = evaluate(e, a, Real{1});
     see_result("log1p", "log1p, subnormal", right.loss, exact_tail);
     see_result("t", "t, subnormal", right.gradient, exact_t);
     see_result("hessian", "hessian, subnormal", right.hessian, exact_t * exact_complement);
@@ -138,7 +154,7 @@ class Budget {
     see_result("loss, low dropped", a + tail, static_cast<Wide>(a) + exact_tail);
   }
 
-  // The text of exp_of_minus, line by line, checked against it.
+  // The text of exp_of, line by line, checked against it.
   void see_exponential(Real a, Pair<Real> e) {
     const Real shifted = multiply_add(a, -C::log2_e, C::shifter);
     const Real n = shifted - C::shifter;
@@ -150,7 +166,7 @@ class Budget {
     const Real raised = from_bits<Real>(bits_of(shifted) << Bits<Real>::mantissa_bits);
     const Real scale = raised * C::two_to_minus_64;
     if (e.high != high * scale || e.low != low * scale) {
-      std::fputs("the steps of exp_of_minus are not those of the library\n", stderr);
+      std::fputs("the steps of exp_of are not those of the library\n", stderr);
       std::exit(1);
     }
     const auto wide_n = static_cast<Wide>(n);

@@ -25,6 +25,21 @@ struct Operand {
   std::int64_t length[LOGITLOSS_MAX_DIMENSIONS];
   std::ptrdiff_t stride[LOGITLOSS_MAX_DIMENSIONS];
 
+  // A copy has no more dimensions than there are; small calls would notice 64.
+  Operand() {}
+  Operand(const Operand& other) { *this = other; }
+  Operand& operator=(const Operand& other) {
+    data = other.data;
+    dtype = other.dtype;
+    item_size = other.item_size;
+    ndim = other.ndim;
+    for (int k = 0; k < ndim; ++k) {
+      length[k] = other.length[k];
+      stride[k] = other.stride[k];
+    }
+    return *this;
+  }
+
   bool is_present() const { return data != nullptr; }
   bool is_scalar() const { return ndim == 1 && stride[0] == 0; }
   bool repeats_row() const { return ndim == 2 && stride[0] == 0; }
