@@ -3,6 +3,8 @@
 #include <array>
 #include <string>
 
+#include "numbers.h"
+
 namespace bindings {
 namespace {
 
@@ -79,8 +81,7 @@ Arguments parse_arguments(const char* function, bool has_grad_output, PyObject* 
     const bool is_known =
         name != nullptr && (has_grad_output || name->member != &Arguments::grad_output);
     if (!is_known) {
-      raise_type_error(function, "got an unexpected keyword argument '" +
-                                     py::handle(keyword).cast<std::string>() + "'");
+      raise_type_error(function, "got an unexpected keyword argument " + repr(keyword));
     }
     if (arguments.*name->member != nullptr) {
       raise_type_error(function,

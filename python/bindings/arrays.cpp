@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <utility>
 
+#include "numbers.h"
+
 namespace bindings {
 namespace {
 
@@ -23,6 +25,27 @@ py::object& numpy() {
 py::object& ndarray_type() {
   PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> storage;
   return storage.call_once_and_store_result([] { return numpy().attr("ndarray"); }).get_stored();
+}
+
+PyTypeObject* masked_array_type() {
+  PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> storage;
+  const py::object& type =
+      storage.call_once_and_store_result([] { return numpy().attr("ma").attr("MaskedArray"); })
+          .get_stored();
+  return reinterpret_cast<PyTypeObject*>(type.ptr());
+}
+
+bool is_list_or_tuple(PyObject* object) {
+  return PyList_Check(object) != 0 || PyTuple_Check(object) != 0;
+}
+
+// Whether the object is a masked array, or a list that holds one at most `depth` levels below.
+bool has_mask(py::handle object, int depth) {
+  if (!is_list_or_tuple(object.ptr())) {
+    return PyObject_TypeCheck(object.ptr(), masked_array_type()) != 0;
+  }
+  return depth > 0 && std::any_of(object.begin(), object.end(),
+                                  [&](py::handle item) { return has_mask(item, depth - 1); });
 }
 
 logitloss_dtype integer_of(std::size_t size, bool is_signed) {
@@ -117,21 +140,61 @@ std::optional<logitloss_dtype> dtype_of(const py::array& array) {
   }
 }
 
-py::array as_array(py::handle object, const char* name) {
+std::string advice_on_dtype(const py::array& array, const std::string& name) {
+  const py::dtype dtype = array.dtype();
+  const char kind = dtype.kind();
+  const bool is_number = kind == 'i' || kind == 'u' || kind == 'f';
+  if (is_number && !is_native(dtype)) {
+    return "; convert it with " + name + ".astype(" + name + ".dtype.newbyteorder('='))";
+  }
+  return kind == 'f' ? "; convert it with " + name + ".astype('float64')" : "";
+}
+
+logitloss_dtype read_dtype(const py::array& array, const std::string& name) {
+  const std::optional<logitloss_dtype> dtype = dtype_of(array);
+  if (!dtype) {
+    throw py::type_error(name +
+                         " must have a bool, integer, float16, bfloat16, float32 or float64 "
+                         "dtype, in native byte order, not " +
+                         dtype_text(array) + advice_on_dtype(array, name));
+  }
+  return *dtype;
+}
+
+void refuse_masked(py::handle object, const std::string& name) {
+  if (!has_mask(object, LOGITLOSS_MAX_DIMENSIONS)) {
+    return;
+  }
+  if (is_list_or_tuple(object.ptr())) {
+    throw py::type_error(name +
+                         " holds a masked array, whose mask would be lost; make one array of it "
+                         "and pass the mask as where=");
+  }
+  throw py::type_error(name + " is a masked array, whose mask would be lost; pass " + name +
+                       ".data and where=~" + name + ".mask");
+}
+
+py::array as_array(py::handle object, const std::string& name) {
   const auto* array_type = reinterpret_cast<PyTypeObject*>(ndarray_type().ptr());
   if (Py_TYPE(object.ptr()) == array_type) {
     return py::reinterpret_borrow<py::array>(object);
   }
-  if (py::isinstance(object, numpy().attr("ma").attr("MaskedArray"))) {
-    throw py::type_error(std::string(name) + " is a masked array, whose mask would be lost; pass " +
-                         name + ".data and where=~" + name + ".mask");
-  }
+  refuse_masked(object, name);
   py::array array = numpy().attr("asarray")(object);
-  // A list has no dtype of its own and is taken as float64, whatever its items are.
-  const bool has_dtype = py::hasattr(object, "dtype") || py::hasattr(object, "__array__");
-  if (!has_dtype && array.dtype().kind() == 'f' && array.itemsize() < 8) {
-    return array.attr("astype")("float64");
+  // A list is taken as float64 whatever its items are: NumPy would take their common type.
+  const std::optional<logitloss_dtype> dtype = dtype_of(array);
+  if (is_list_or_tuple(object.ptr()) && dtype && *dtype >= LOGITLOSS_FLOAT16) {
+    return array.attr("astype")("float64", py::arg("copy") = false);
   }
+  return array;
+}
+
+py::object as_factor(py::handle object, const std::string& name) {
+  if (const std::optional<double> number = number_of(object.ptr(), name)) {
+    return py::float_(*number);
+  }
+  py::array array = as_array(object, name);
+  read_dtype(array, name);
   return array;
 }
 

@@ -26,8 +26,21 @@ std::string shape_text(const Dimensions& shape);
 std::optional<logitloss_dtype> dtype_of(const py::array& array);
 std::string dtype_text(const py::array& array);
 
-// An array-like as an array, without a copy where it is one. Masked arrays are refused.
-py::array as_array(py::handle object, const char* name);
+// The dtype of an argument that may have any of them; raises a TypeError that names the argument.
+logitloss_dtype read_dtype(const py::array& array, const std::string& name);
+
+// What the message about a dtype may propose, or nothing.
+std::string advice_on_dtype(const py::array& array, const std::string& name);
+
+// Raises a TypeError for a masked array, and for a list that holds one.
+void refuse_masked(py::handle object, const std::string& name);
+
+// An array-like as a plain array, without a copy where it has a dtype of its own. Lists, tuples and
+// Python's numbers have none and become float64 if they are not integers or bools.
+py::array as_array(py::handle object, const std::string& name);
+
+// A weight as the functions read it: a float, or an array of one of the allowed dtypes.
+py::object as_factor(py::handle object, const std::string& name);
 
 // The strides that repeat `array` over `shape`; nothing where it does not broadcast to it.
 std::optional<Dimensions> broadcast_strides(const py::array& array, const Dimensions& shape);

@@ -11,6 +11,7 @@
 
 #include "arguments.h"
 #include "arrays.h"
+#include "numbers.h"
 
 namespace bindings {
 namespace {
@@ -32,10 +33,6 @@ constexpr std::array<Outputs, 4> functions{{
 
 // Above this size the interpreter lock is worth its release.
 constexpr std::int64_t smallest_unlocked_size = 2048;
-
-std::string type_name(PyObject* object) { return Py_TYPE(object)->tp_name; }
-
-std::string repr(PyObject* object) { return py::repr(py::handle(object)).cast<std::string>(); }
 
 // An operand that is read: an array, or a number held here.
 class Operand {
@@ -105,7 +102,7 @@ class Call {
       throw py::type_error(
           "logits must have dtype float16, bfloat16, float32, float64 or an integer one, in "
           "native byte order, not " +
-          dtype_text(array) + advice_on_dtype(array));
+          dtype_text(array) + advice_on_logits(array));
     }
     shape_.ndim = static_cast<int>(array.ndim());
     std::copy_n(array.shape(), array.ndim(), shape_.value);
@@ -117,15 +114,9 @@ class Call {
     logits_.set_array(std::move(array), *dtype, *strides);
   }
 
-  static std::string advice_on_dtype(const py::array& array) {
-    switch (array.dtype().kind()) {
-      case 'b':
-        return "; are logits and targets swapped?";
-      case 'f':
-        return "; convert it with .astype('float64')";
-      default:
-        return "";
-    }
+  static std::string advice_on_logits(const py::array& array) {
+    return array.dtype().kind() == 'b' ? "; are logits and targets swapped?"
+                                       : advice_on_dtype(array, "logits");
   }
 
   void read_targets() {
@@ -139,17 +130,6 @@ class Call {
     const logitloss_dtype dtype = read_dtype(array, "targets");
     const std::optional<Dimensions> strides = broadcast_strides(array, shape_);
     targets_.set_array(std::move(array), dtype, *strides);
-  }
-
-  static logitloss_dtype read_dtype(const py::array& array, const char* name) {
-    const std::optional<logitloss_dtype> dtype = dtype_of(array);
-    if (!dtype) {
-      throw py::type_error(std::string(name) +
-                           " must have a bool, integer, float16, bfloat16, float32 or float64 "
-                           "dtype, in native byte order, not " +
-                           dtype_text(array) + advice_on_dtype(array));
-    }
-    return *dtype;
   }
 
   void read_reduction() {
@@ -220,35 +200,19 @@ class Call {
     reduced_axes_ |= bit;
   }
 
-  // An integer by Python's own measure, but no bool; empty where it is something else.
-  static py::object index_of(PyObject* object) {
-    if (PyBool_Check(object) != 0 || PyIndex_Check(object) == 0) {
-      return {};
-    }
-    py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(object));
-    if (!index) {
-      PyErr_Clear();
-    }
-    return index;
-  }
-
   bool is_reduced(int k) const { return ((reduced_axes_ >> k) & 1U) != 0; }
 
   // A number as such, without an array; false where it is something else.
-  bool read_number(PyObject* object, Operand& operand) const {
-    if (PyFloat_Check(object) == 0 && PyLong_Check(object) == 0) {
-      return false;
+  bool read_number(PyObject* object, const char* name, Operand& operand) const {
+    const std::optional<double> number = number_of(object, name);
+    if (number) {
+      operand.set_number(*number, shape_.ndim);
     }
-    const double number = PyFloat_AsDouble(object);
-    if (number == -1.0 && PyErr_Occurred() != nullptr) {
-      throw py::error_already_set();
-    }
-    operand.set_number(number, shape_.ndim);
-    return true;
+    return number.has_value();
   }
 
   void read_factor(PyObject* object, const char* name, Operand& operand) const {
-    if (object == nullptr || read_number(object, operand)) {
+    if (object == nullptr || read_number(object, name, operand)) {
       return;
     }
     py::array array = as_array(object, name);
@@ -297,7 +261,8 @@ class Call {
   }
 
   void read_grad_output() {
-    if (arguments_.grad_output == nullptr || read_number(arguments_.grad_output, grad_output_)) {
+    if (arguments_.grad_output == nullptr ||
+        read_number(arguments_.grad_output, "grad_output", grad_output_)) {
       return;
     }
     py::array array = as_array(arguments_.grad_output, "grad_output");
@@ -338,29 +303,14 @@ class Call {
       }
     }
     if (arguments_.ignore_index != nullptr) {
-      ignore_index_ = read_real(arguments_.ignore_index, "ignore_index");
+      ignore_index_ = read_exact_real(arguments_.ignore_index, "ignore_index");
     }
     if (arguments_.validate != nullptr) {
-      const int truth = PyObject_IsTrue(arguments_.validate);
-      if (truth < 0) {
-        throw py::error_already_set();
-      }
-      validate_ = truth != 0;
+      validate_ = read_bool(arguments_.validate, "validate");
     }
     if (arguments_.num_threads != nullptr) {
       read_num_threads();
     }
-  }
-
-  static double read_real(PyObject* object, const std::string& name) {
-    const bool is_real =
-        PyNumber_Check(object) != 0 && PyComplex_Check(object) == 0 && PyBool_Check(object) == 0;
-    const double number = is_real ? PyFloat_AsDouble(object) : -1.0;
-    if (!is_real || (number == -1.0 && PyErr_Occurred() != nullptr)) {
-      PyErr_Clear();
-      throw py::type_error(name + " must be a real number, not " + type_name(object));
-    }
-    return number;
   }
 
   void read_num_threads() {
@@ -414,7 +364,9 @@ class Call {
     if (!py::isinstance<py::array>(object)) {
       throw py::type_error(name + " must be a numpy.ndarray, not " + type_name(object));
     }
-    py::array array = as_array(object, name.c_str());
+    refuse_masked(object, name);
+    // The very object is returned, so that a subclass such as numpy.memmap stays what it is.
+    py::array array = py::reinterpret_borrow<py::array>(object);
     const bool is_reduced = is_value && reduction_ != LOGITLOSS_NONE;
     const py::dtype wanted = is_reduced ? py::dtype::of<double>() : result_descriptor_;
     if (!have_same_dtype(array.dtype(), wanted)) {
@@ -536,10 +488,41 @@ class Call {
     logitloss_report report;
     const logitloss_status status = call(request, report);
     raise_for(status, report);
-    if (report.undefined_mean != 0 &&
-        PyErr_WarnEx(PyExc_RuntimeWarning, "Mean of empty slice.", 1) != 0) {
+    if (report.undefined_mean != 0) {
+      warn_of_undefined_mean();
+    }
+  }
+
+  void warn_of_undefined_mean() const {
+    if (PyErr_WarnEx(PyExc_RuntimeWarning, text_on_undefined_mean(), level_of_caller()) != 0) {
       throw py::error_already_set();
     }
+  }
+
+  const char* text_on_undefined_mean() const {
+    if (size_ == 0 || reduction_ != LOGITLOSS_WEIGHTED_MEAN || !weight_.is_present()) {
+      return "Mean of empty slice.";
+    }
+    return where_.is_present() || ignore_index_
+               ? "Mean of empty slice, or of weights that sum to zero."
+               : "Mean of weights that sum to zero.";
+  }
+
+  // A warning that comes through a method of this package belongs to the line that called that.
+  static Py_ssize_t level_of_caller() {
+    Py_ssize_t level = 1;
+    py::object frame =
+        py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(PyEval_GetFrame()));
+    while (frame && !frame.is_none() && is_of_this_package(frame)) {
+      frame = frame.attr("f_back");
+      ++level;
+    }
+    return level;
+  }
+
+  static bool is_of_this_package(const py::object& frame) {
+    const py::object module = frame.attr("f_globals").attr("get")("__name__");
+    return py::isinstance<py::str>(module) && module.attr("startswith")("logitloss.").cast<bool>();
   }
 
   logitloss_status call(const logitloss_bce_request& request, logitloss_report& report) const {
@@ -571,15 +554,16 @@ class Call {
       index.value[k] = rest % shape_.value[k];
       rest /= shape_.value[k];
     }
-    std::string position;
+    std::string position = index.ndim > 0 ? "[" : "";
     py::tuple key(static_cast<std::size_t>(index.ndim));
     for (int k = 0; k < index.ndim; ++k) {
-      position += (k > 0 ? ", " : "") + std::to_string(index.value[k]);
+      position += k > 0 ? ", " : "";
+      position += std::to_string(index.value[k]);
       key[static_cast<std::size_t>(k)] = py::int_(index.value[k]);
     }
+    position += index.ndim > 0 ? "]" : "";
     const std::string value = py::str(targets_.array()[key]).cast<std::string>();
-    throw py::value_error("targets must lie in [0, 1], but targets" +
-                          (index.ndim > 0 ? "[" + position + "]" : "") + " is " + value +
+    throw py::value_error("targets must lie in [0, 1], but targets" + position + " is " + value +
                           "; pass ignore_index=" + value +
                           " if it marks a missing label, or validate=False to apply the formula "
                           "to it");

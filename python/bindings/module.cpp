@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 
 #include "arguments.h"
+#include "arrays.h"
 #include "function.h"
 
 namespace py = pybind11;
@@ -27,6 +28,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   bindings::intern_argument_names();
   module.def("make_function", &bindings::make_function, py::arg("name"), py::arg("module"),
              py::arg("text"));
+  module.def("as_factor", &bindings::as_factor, py::arg("factor"), py::arg("name"));
   module.def("version", &logitloss_version);
   module.def("isa", &logitloss_isa);
   module.def("available_isas", &available_isas);

@@ -8,7 +8,7 @@ function of the same name, and gives that its signature and its documentation.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from logitloss import _core
 
@@ -19,21 +19,23 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _DECLARATION = "a declaration was not replaced by its compiled function"
 
 Reduction = Literal["mean", "sum", "none", "weighted_mean"]
+ReducedTo = Literal["mean", "sum", "weighted_mean"]
 
 _PARAMETERS = """\
     Parameters
     ----------
     logits : array_like
         Logits x, of any shape and strides: float16, bfloat16 (`ml_dtypes`), float32 or float64.
-        Lists, scalars and integer arrays are taken as float64. float16 and bfloat16 are computed
-        in float32 and rounded once, to nearest even.
+        Lists, tuples, Python's numbers and integer arrays are taken as float64; NumPy's scalars
+        and everything with a buffer keep their dtype, as ``np.float32(1.0)`` does. float16 and
+        bfloat16 are computed in float32 and rounded once, to nearest even.
     targets : array_like
         Targets y in [0, 1], of exactly the shape of `logits`: bool, any integer type, float16,
         bfloat16, float32 or float64. Read in place, without a copy in another type.
     weight : array_like, optional
-        Multiplies an element's loss, gradient and hessian. A scalar, or an array that can be
-        broadcast to ``logits.shape``. It is rounded to the compute type, which is float64 for
-        float64 and integer logits, else float32.
+        Multiplies an element's loss, gradient and hessian, and may be negative. A scalar, or an
+        array that can be broadcast to ``logits.shape``. It is rounded to the compute type, which
+        is float64 for float64 and integer logits, else float32.
     pos_weight : array_like, optional
         Multiplies the part of the positive label, likewise. An array of shape (C,) is per class
         on the last axis; for another axis reshape it, for example to (C, 1, 1).
@@ -44,7 +46,8 @@ _PARAMETERS = """\
         loss, gradient and hessian are 0 and it is not counted, even if its logit, target or
         weight is NaN or infinite.
     ignore_index : float, optional
-        A target that marks a missing label, such as -1, 255 or nan: as ``where=False`` there.
+        A target that marks a missing label, such as -1, 255 or nan: as ``where=False`` there. An
+        integer must be one that a float64 holds exactly.
     reduction : {'mean', 'sum', 'none', 'weighted_mean'}
         ``'mean'`` divides the sum of the weighted losses by the number of elements that exist,
         ``'weighted_mean'`` by the sum of their weights; ``'none'`` keeps one loss an element.
@@ -63,7 +66,7 @@ _LAST_PARAMETERS = """\
         is then unspecified, but `logitloss` has not touched logits that were to be overwritten.
         False applies the formula to any target.
     num_threads : int, optional
-        Most threads that this call may use; None for `get_num_threads`.
+        Most threads that this call may use, where that is fewer than `get_num_threads`.
 """
 
 _RAISES = """\
@@ -78,7 +81,8 @@ _RAISES = """\
     Warns
     -----
     RuntimeWarning
-        If a mean is taken over no element; its value is nan and its gradient 0.
+        If a mean is taken over no element, or over weights that sum to zero; its value is nan
+        and its gradient 0.
 """
 
 _NOTES = """\
@@ -92,8 +96,8 @@ _NOTES = """\
     its gradient is weight ((1 - y) sigmoid(x) - pos_weight y sigmoid(-x)), and its hessian
     weight (pos_weight y + 1 - y) sigmoid(x) sigmoid(-x). They are evaluated from one exponential
     without cancellation, so that both tails are right, and l(x, 1) = l(-x, 0) bit for bit. The
-    result does not depend on the number of threads, on strides or on alignment. See
-    ``docs/design.md``.
+    result does not depend on the number of threads, on strides or on alignment. The errors are
+    stated in ``docs/numerics.md`` of the source repository.
 """
 
 _TEXTS = {
@@ -124,6 +128,70 @@ def _compiled(function: Function) -> Function:
     return cast(Function, _core.make_function(function.__name__, "logitloss", text))
 
 
+@overload
+def bce_with_logits(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    where: ArrayLike | None = None,
+    ignore_index: float | None = None,
+    reduction: ReducedTo = "mean",
+    axis: None = None,
+    out: None = None,
+    validate: bool = True,
+    num_threads: int | None = None,
+) -> float: ...
+@overload
+def bce_with_logits(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    where: ArrayLike | None = None,
+    ignore_index: float | None = None,
+    reduction: Literal["none"],
+    axis: None = None,
+    out: NDArray[Any] | None = None,
+    validate: bool = True,
+    num_threads: int | None = None,
+) -> NDArray[Any]: ...
+@overload
+def bce_with_logits(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    where: ArrayLike | None = None,
+    ignore_index: float | None = None,
+    reduction: ReducedTo = "mean",
+    axis: int | tuple[int, ...],
+    out: NDArray[Any] | None = None,
+    validate: bool = True,
+    num_threads: int | None = None,
+) -> NDArray[Any]: ...
+@overload
+def bce_with_logits(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    where: ArrayLike | None = None,
+    ignore_index: float | None = None,
+    reduction: Reduction = "mean",
+    axis: int | tuple[int, ...] | None = None,
+    out: NDArray[Any] | None = None,
+    validate: bool = True,
+    num_threads: int | None = None,
+) -> float | NDArray[Any]: ...
 @_compiled
 def bce_with_logits(
     logits: ArrayLike,
@@ -139,7 +207,7 @@ def bce_with_logits(
     out: NDArray[Any] | None = None,
     validate: bool = True,
     num_threads: int | None = None,
-) -> Any:
+) -> float | NDArray[Any]:
     """Binary cross-entropy between targets and logits.
 
     {parameters}
@@ -222,6 +290,74 @@ def bce_with_logits_grad(
     raise AssertionError(_DECLARATION)
 
 
+@overload
+def bce_with_logits_value_and_grad(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    where: ArrayLike | None = None,
+    ignore_index: float | None = None,
+    reduction: ReducedTo = "mean",
+    axis: None = None,
+    grad_output: ArrayLike | None = None,
+    out: NDArray[Any] | tuple[None, NDArray[Any] | None] | None = None,
+    validate: bool = True,
+    num_threads: int | None = None,
+) -> tuple[float, NDArray[Any]]: ...
+@overload
+def bce_with_logits_value_and_grad(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    where: ArrayLike | None = None,
+    ignore_index: float | None = None,
+    reduction: Literal["none"],
+    axis: None = None,
+    grad_output: ArrayLike | None = None,
+    out: NDArray[Any] | tuple[NDArray[Any] | None, NDArray[Any] | None] | None = None,
+    validate: bool = True,
+    num_threads: int | None = None,
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+@overload
+def bce_with_logits_value_and_grad(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    where: ArrayLike | None = None,
+    ignore_index: float | None = None,
+    reduction: ReducedTo = "mean",
+    axis: int | tuple[int, ...],
+    grad_output: ArrayLike | None = None,
+    out: NDArray[Any] | tuple[NDArray[Any] | None, NDArray[Any] | None] | None = None,
+    validate: bool = True,
+    num_threads: int | None = None,
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+@overload
+def bce_with_logits_value_and_grad(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    where: ArrayLike | None = None,
+    ignore_index: float | None = None,
+    reduction: Reduction = "mean",
+    axis: int | tuple[int, ...] | None = None,
+    grad_output: ArrayLike | None = None,
+    out: NDArray[Any] | tuple[NDArray[Any] | None, NDArray[Any] | None] | None = None,
+    validate: bool = True,
+    num_threads: int | None = None,
+) -> tuple[float | NDArray[Any], NDArray[Any]]: ...
 @_compiled
 def bce_with_logits_value_and_grad(
     logits: ArrayLike,
@@ -238,7 +374,7 @@ def bce_with_logits_value_and_grad(
     out: NDArray[Any] | tuple[NDArray[Any] | None, NDArray[Any] | None] | None = None,
     validate: bool = True,
     num_threads: int | None = None,
-) -> tuple[Any, NDArray[Any]]:
+) -> tuple[float | NDArray[Any], NDArray[Any]]:
     """Binary cross-entropy and its gradient, in one pass.
 
     {parameters}

@@ -11,6 +11,8 @@ from logitloss import _core
 
 __version__: str = _core.version()
 
+_MOST_THREADS = 4096
+
 
 def get_num_threads() -> int:
     """Return the largest number of threads that a call uses.
@@ -35,14 +37,14 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        At least 1.
+        From 1 to 4096.
 
     Raises
     ------
     TypeError
         If `n` is not an integer.
     ValueError
-        If `n` is below 1.
+        If `n` is below 1 or above 4096.
 
     Examples
     --------
@@ -54,11 +56,13 @@ def set_num_threads(n: int) -> None:
     >>> logitloss.set_num_threads(before)
     """
     if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"n must be an int of at least 1, not {type(n).__name__}")
+        raise TypeError(f"n must be an int from 1 to {_MOST_THREADS}, not {type(n).__name__}")
     count = operator.index(n)
-    if count < 1:
-        raise ValueError(f"n must be an int of at least 1, not {n!r}")
-    _core.set_num_threads(min(count, 2**20))
+    if not 1 <= count <= _MOST_THREADS:
+        # Python gives no text for integers of thousands of digits.
+        given = f", not {count}" if count.bit_length() <= 64 else ""
+        raise ValueError(f"n must be an int from 1 to {_MOST_THREADS}{given}")
+    _core.set_num_threads(count)
 
 
 def config() -> dict[str, Any]:
@@ -111,6 +115,18 @@ def get_cmake_dir() -> str:
     return _installed("share", "cmake", "logitloss")
 
 
+def _thread_count(text: str) -> int:
+    """Return the value of ``LOGITLOSS_NUM_THREADS``, or say what would be right."""
+    digits = text.lstrip("0") if text.isascii() and text.isdigit() else ""
+    # The length comes first, because int() refuses texts of thousands of digits.
+    if 1 <= len(digits) <= len(str(_MOST_THREADS)) and int(digits) <= _MOST_THREADS:
+        return int(digits)
+    shown = text if len(text) <= 40 else f"{text[:40]}..."
+    raise ImportError(
+        f"LOGITLOSS_NUM_THREADS={shown!r} must be an integer from 1 to {_MOST_THREADS}"
+    )
+
+
 def _apply_environment() -> None:
     """Apply ``LOGITLOSS_ISA`` and ``LOGITLOSS_NUM_THREADS``, or say why that cannot be done."""
     isa = os.environ.get("LOGITLOSS_ISA")
@@ -119,9 +135,7 @@ def _apply_environment() -> None:
         raise ImportError(f"LOGITLOSS_ISA={isa!r} cannot be used on this processor; valid: {valid}")
     threads = os.environ.get("LOGITLOSS_NUM_THREADS")
     if threads is not None:
-        if not (threads.isascii() and threads.isdigit() and int(threads) >= 1):
-            raise ImportError(f"LOGITLOSS_NUM_THREADS={threads!r} must be an integer of at least 1")
-        set_num_threads(int(threads))
+        set_num_threads(_thread_count(threads))
 
 
 _apply_environment()

@@ -86,8 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0 for success, 1 for failure, 130 after Ctrl-C, 141 if
-        the reader of the output has gone away.
+        The exit status: 0 for success, 1 for failure, such as output that cannot be
+        written, 130 after Ctrl-C, 141 if the reader of the output has gone away.
 
     Raises
     ------
@@ -95,14 +95,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         With status 2 for a wrong command line, and with status 0 after
         ``--help`` and ``--version``, as ``argparse`` does.
     """
+    if sys.stdout is None:
+        _complain("standard output is closed")
+        return _EXIT_FAILURE
     try:
         return _run(argv)
     except KeyboardInterrupt:
-        print("logitloss: interrupted", file=sys.stderr)
+        _complain("interrupted")
         return _EXIT_INTERRUPTED
     except BrokenPipeError:
         _discard_output()
         return _EXIT_BROKEN_PIPE
+    except OSError as error:
+        _complain(str(error))
+        _discard_output()
+        return _EXIT_FAILURE
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -116,6 +123,12 @@ def _run(argv: Sequence[str] | None) -> int:
         # A reader that has gone away is noticed here and not at interpreter exit,
         # where nothing could handle it.
         sys.stdout.flush()
+
+
+def _complain(problem: str) -> None:
+    """Print one line to stderr, unless that is closed: print would take stdout instead."""
+    if sys.stderr is not None:
+        print(f"logitloss: {problem}", file=sys.stderr)
 
 
 def _discard_output() -> None:
@@ -224,12 +237,14 @@ def _plot_path(text: str) -> Path:
         endings = f"{', '.join(_PLOT_SUFFIXES[:-1])} or {_PLOT_SUFFIXES[-1]}"
         raise argparse.ArgumentTypeError(f"expected a file name ending in {endings}, got {text!r}")
     try:
-        # Only opening a file tells reliably whether it can be written.
-        existed = path.exists()
-        with path.open("ab"):
+        # Only opening a file tells reliably whether it can be written. A link may point to a file
+        # that does not exist yet: then that file is tried and removed, and the link stays.
+        file = Path(os.path.realpath(path))
+        existed = file.exists()
+        with file.open("ab"):
             pass
         if not existed:
-            path.unlink()
+            file.unlink()
     except OSError as error:
         reason = error.strerror or str(error)
         raise argparse.ArgumentTypeError(f"cannot write {text!r}: {reason}") from None

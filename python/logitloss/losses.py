@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+import operator
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
-from logitloss import _functions
+from logitloss import _core, _functions
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -26,15 +28,95 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def _frozen(factor: ArrayLike | None) -> Any:
-    """Return a weight that no one else can change: a number as it is, an array as a copy."""
-    if factor is None or isinstance(factor, (bool, int, float)):
-        return factor
-    import numpy as np
+# NumPy's limit, from its version 2 on.
+_MOST_DIMENSIONS = 64
 
-    copy = np.array(factor)
+
+def _frozen(factor: ArrayLike | None, name: str) -> Any:
+    """Return a weight that no one else can change: a number, or a copy of an array."""
+    if factor is None:
+        return None
+    checked = _core.as_factor(factor, name)
+    if isinstance(checked, float):
+        return checked
+    copy = checked.copy()
     copy.flags.writeable = False
     return copy
+
+
+def _axis_number(axis: Any, item: Any) -> int:
+    """Return an axis as a plain int, or refuse the argument that it comes from."""
+    try:
+        if not isinstance(item, bool):
+            return operator.index(item)
+    except TypeError:
+        pass
+    raise TypeError(f"axis must be None, an int or a tuple of ints, not {axis!r}")
+
+
+def _plain_axis(axis: Any) -> int | tuple[int, ...] | None:
+    """Return the axis with plain ints, if there are arrays that have it."""
+    if axis is None:
+        return None
+    given = axis if isinstance(axis, tuple) else (axis,)
+    numbers = tuple(_axis_number(axis, item) for item in given)
+    fewest = max((number + 1 if number >= 0 else -number for number in numbers), default=1)
+    # Whether an axis from the front and one from the end are the same depends on the array.
+    if not any(
+        len({number % rank for number in numbers}) == len(numbers)
+        for rank in range(fewest, _MOST_DIMENSIONS + 1)
+    ):
+        raise ValueError(
+            f"axis {axis!r} fits no array: it names a dimension twice, or one beyond "
+            f"{_MOST_DIMENSIONS} dimensions"
+        )
+    return numbers if isinstance(axis, tuple) else numbers[0]
+
+
+def _plain_number(number: Any) -> int | float:
+    """Return a real number, which the functions have accepted, as Python's own."""
+    try:
+        return operator.index(number)
+    except TypeError:
+        return float(number)
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options in Python's own types; refuse what no arrays could make right."""
+    weights = {name: _frozen(options[name], name) for name in ("weight", "pos_weight")}
+    axis = _plain_axis(options["axis"])
+    reduction = options["reduction"]
+    is_elementwise = isinstance(reduction, str) and reduction == "none"
+    # The compiled functions know the other rules and the words. They refuse any axis of
+    # elementwise losses; for other ones they would need an array that has the axis.
+    checked_here = {"weight": None, "pos_weight": None, "axis": axis if is_elementwise else None}
+    _functions.bce_with_logits_grad(0.0, 0, **{**options, **checked_here})
+    ignore_index, num_threads = options["ignore_index"], options["num_threads"]
+    return {
+        **weights,
+        "label_smoothing": float(options["label_smoothing"]),
+        "ignore_index": None if ignore_index is None else _plain_number(ignore_index),
+        "reduction": str(reduction),
+        "axis": axis,
+        "validate": bool(options["validate"]),
+        "num_threads": None if num_threads is None else operator.index(num_threads),
+    }
+
+
+def _product(own: Any, weight: ArrayLike) -> NDArray[Any]:
+    """Return two weights as one, in float64 whatever their own types can hold."""
+    given = _core.as_factor(weight, "weight")
+    import numpy as np
+
+    try:
+        # An infinite or NaN weight of an element that does not exist is nobody's concern.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(np.multiply(own, given, dtype=np.float64))
+    except ValueError:
+        raise ValueError(
+            f"weight of shape {np.shape(given)} cannot be broadcast with the weight of shape "
+            f"{np.shape(own)} that the loss has; the two are multiplied"
+        ) from None
 
 
 def _is_same(left: Any, right: Any) -> bool:
@@ -70,24 +152,6 @@ def _literal(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return f"float({str(value)!r})"
     return repr(value)
-
-
-def _check(options: dict[str, Any]) -> None:
-    """Let the compiled functions refuse options that no arrays could make right."""
-    import numpy as np
-
-    axis = options["axis"]
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    numbers = [int(item) for item in axes if hasattr(item, "__index__")]
-    # In as many dimensions every axis is in range, and none is named twice from both ends.
-    rank = 1 + max([0, *numbers]) + max([0, *(-n for n in numbers)])
-    logits = np.zeros((1,) * rank)
-    samples = {
-        name: np.asanyarray(options[name]).ravel()[:1]
-        for name in ("weight", "pos_weight")
-        if options[name] is not None
-    }
-    _functions.bce_with_logits_grad(logits, logits, **{**options, **samples})
 
 
 class BCEWithLogitsLoss:
@@ -137,7 +201,7 @@ class BCEWithLogitsLoss:
     """
 
     __slots__ = ("_options",)
-    _options: dict[str, Any]
+    _options: Mapping[str, Any]
 
     def __init__(
         self,
@@ -151,6 +215,8 @@ class BCEWithLogitsLoss:
         validate: bool = True,
         num_threads: int | None = None,
     ) -> None:
+        if hasattr(self, "_options"):
+            raise AttributeError(f"{type(self).__name__} is immutable; make another one")
         options = {
             "weight": weight,
             "pos_weight": pos_weight,
@@ -161,10 +227,7 @@ class BCEWithLogitsLoss:
             "validate": validate,
             "num_threads": num_threads,
         }
-        _check(options)
-        options["weight"] = _frozen(weight)
-        options["pos_weight"] = _frozen(pos_weight)
-        object.__setattr__(self, "_options", options)
+        object.__setattr__(self, "_options", MappingProxyType(_checked(options)))
 
     def __call__(
         self,
@@ -174,13 +237,15 @@ class BCEWithLogitsLoss:
         weight: ArrayLike | None = None,
         where: ArrayLike | None = None,
         out: NDArray[Any] | None = None,
-    ) -> Any:
+    ) -> float | NDArray[Any]:
         """Return the loss; see `logitloss.bce_with_logits`.
 
         `weight` multiplies the weight that the object has.
         """
-        options = self._with(weight)
-        return _functions.bce_with_logits(logits, targets, where=where, out=out, **options)
+        value: float | NDArray[Any] = _functions.bce_with_logits(
+            logits, targets, where=where, out=out, **self._with(weight)
+        )
+        return value
 
     def grad(
         self,
@@ -206,7 +271,7 @@ class BCEWithLogitsLoss:
         where: ArrayLike | None = None,
         grad_output: ArrayLike | None = None,
         out: NDArray[Any] | tuple[NDArray[Any] | None, NDArray[Any] | None] | None = None,
-    ) -> tuple[Any, NDArray[Any]]:
+    ) -> tuple[float | NDArray[Any], NDArray[Any]]:
         """Return loss and gradient; see `logitloss.bce_with_logits_value_and_grad`."""
         return _functions.bce_with_logits_value_and_grad(
             logits, targets, where=where, grad_output=grad_output, out=out, **self._with(weight)
@@ -227,23 +292,12 @@ class BCEWithLogitsLoss:
             logits, targets, where=where, grad_output=grad_output, out=out, **self._with(weight)
         )
 
-    def _with(self, weight: ArrayLike | None) -> dict[str, Any]:
+    def _with(self, weight: ArrayLike | None) -> Mapping[str, Any]:
         """Return the options of one call; two weights make one array of their common shape."""
-        own = self._options["weight"]
         if weight is None:
             return self._options
-        if own is None:
-            return {**self._options, "weight": weight}
-        import numpy as np
-
-        try:
-            product = np.multiply(own, weight)
-        except ValueError:
-            raise ValueError(
-                f"weight of shape {np.shape(weight)} cannot be broadcast with the weight of shape "
-                f"{np.shape(own)} that the loss has; the two are multiplied"
-            ) from None
-        return {**self._options, "weight": product}
+        own = self._options["weight"]
+        return {**self._options, "weight": weight if own is None else _product(own, weight)}
 
     def __repr__(self) -> str:
         """Return the call that recreates the object, without the options left at their defaults."""
@@ -274,10 +328,22 @@ class BCEWithLogitsLoss:
         """Refuse: make another object instead."""
         raise AttributeError(f"{type(self).__name__} is immutable; make another one")
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """Pickle and copy by making the object again."""
-        return _remake, (type(self), self._options)
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        """Pickle and copy by the attributes, so that a subclass may have an `__init__` of its own.
 
+        Protocol 2 is the first that knows slots, and the later ones add nothing to an object.
+        """
+        plan: tuple[Any, ...] = tuple(super().__reduce_ex__(2))
+        make, arguments, (attributes, slots) = plan[:3]
+        return make, arguments, (attributes, {**slots, "_options": dict(self._options)})
 
-def _remake(loss_type: type[BCEWithLogitsLoss], options: dict[str, Any]) -> BCEWithLogitsLoss:
-    return loss_type(**options)
+    def __setstate__(self, state: tuple[dict[str, Any] | None, dict[str, Any]]) -> None:
+        """Take the attributes of a copy that is being made; an unpickled array is writeable."""
+        if hasattr(self, "_options"):
+            raise AttributeError(f"{type(self).__name__} is immutable; make another one")
+        attributes, slots = state
+        options = dict(slots["_options"])
+        options.update({name: _frozen(options[name], name) for name in ("weight", "pos_weight")})
+        values = {**(attributes or {}), **slots, "_options": MappingProxyType(options)}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)

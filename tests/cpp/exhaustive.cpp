@@ -279,7 +279,9 @@ int run_program(int argc, char** argv) {
       const Worst& worst = table[k / 2][k % 2];
       std::fputs(row(isa, k / 2, k % 2, worst, "%-10s %-10s %5d %10.4f  %a\n").c_str(), stdout);
       lines += row(isa, k / 2, k % 2, worst, "%s\t%s\t%d\t%.6f\t%a\n");
-      is_kept = is_kept && worst.error <= largest_allowed_error(isa);
+      const Limits limits = limits_of(isa);
+      const double by_output[] = {limits.loss, limits.gradient, limits.hessian};
+      is_kept = is_kept && worst.error <= by_output[k / 2];
     }
     std::fflush(stdout);
   }

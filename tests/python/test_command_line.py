@@ -89,6 +89,34 @@ def test_a_wrong_command_line(arguments: list[str]) -> None:
     assert "Traceback" not in errors
 
 
+@pytest.mark.parametrize("redirection", [">&-", ">/dev/full"])
+@pytest.mark.parametrize("arguments", ["info", "info --json", "--help"])
+def test_output_that_cannot_be_written(arguments: str, redirection: str) -> None:
+    if redirection.endswith("full") and not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    program = f'"{sys.executable}" -m logitloss {arguments} {redirection}'
+    # Unbuffered, argparse would notice itself that it cannot write the help, and say nothing.
+    status, _, errors = run(["sh", "-c", program], {"PYTHONUNBUFFERED": ""})
+    assert status == 1
+    assert errors.startswith("logitloss: ")
+    assert len(errors.splitlines()) == 1
+
+
+def test_a_plot_over_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    """Trying whether the file can be written leaves the link and makes no file."""
+    link, target = tmp_path / "link.png", tmp_path / "target.png"
+    link.symlink_to(target)
+    assert command("demo", "--plot", str(link), "--epochs", "none")[0] == 2
+    assert link.is_symlink()
+    assert not target.exists()
+    link.unlink()
+    link.symlink_to(tmp_path / "nowhere" / "target.png")
+    status, _, errors = command("demo", "--plot", str(link))
+    assert status == 2
+    assert "cannot write" in errors
+    assert link.is_symlink()
+
+
 def test_the_installed_command_is_the_same() -> None:
     scripts = importlib.metadata.entry_points(group="console_scripts", name="logitloss")
     (script,) = scripts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,6 +115,22 @@ BAD_TYPES = [
     bad_type("ignore_index", "x"),
     bad_type("ignore_index", [1]),
     bad_type("ignore_index", 1j),
+    bad_type("ignore_index", np.complex64(1 + 2j), "real"),
+    bad_type("ignore_index", True, "real", label="bool"),
+    bad_type("ignore_index", np.True_, "real", label="numpy bool"),
+    bad_type("ignore_index", np.str_("1"), "real", label="numpy str"),
+    bad_type("ignore_index", np.array([1]), "real", label="array"),
+    bad_type("label_smoothing", False, "real", label="bool"),
+    bad_type("label_smoothing", np.False_, "real", label="numpy bool"),
+    bad_type("label_smoothing", np.complex128(0), "real", label="numpy complex"),
+    bad_type("validate", None, "bool", label="None"),
+    bad_type("validate", [], "bool"),
+    bad_type("validate", 0, "bool"),
+    bad_type("validate", np.array([True]), "bool", label="array"),
+    bad_type("logits", [np.ma.masked_array([0.0] * 3)] * 4, "where=", label="list of masked"),
+    bad_type("targets", [[0, 0, np.ma.masked]] * 4, "where=", label="list with masked"),
+    bad_type("logits", zeros(">f4"), r"logits\.dtype\.newbyteorder\('='\)", label="advice"),
+    bad_type("targets", zeros(">i2"), r"targets\.dtype\.newbyteorder\('='\)", label="advice"),
     bad_type("reduction", None, label="None"),
     bad_type("reduction", 1),
     bad_type("reduction", ["mean"]),
@@ -152,6 +169,17 @@ BAD_VALUES = [
     bad_value("label_smoothing", 7, "7", r"\[0, 1\)"),
     bad_value("label_smoothing", math.nan, "nan", r"\[0, 1\)"),
     bad_value("label_smoothing", math.inf, "inf", r"\[0, 1\)"),
+    bad_value("weight", 10**400, label="huge"),
+    bad_value("weight", -(10**5000), label="huge and negative"),
+    bad_value("pos_weight", 10**400, label="huge"),
+    bad_value("label_smoothing", 10**400, label="huge"),
+    bad_value("ignore_index", 10**400, label="huge"),
+    bad_value("ignore_index", 10**5000, label="too long for Python"),
+    bad_value("ignore_index", 2**53 + 1, "float64", "9007199254740993"),
+    bad_value("ignore_index", np.int64(-(2**53) - 1), "float64", "-9007199254740993"),
+    bad_value("axis", 10**5000, label="too long for Python"),
+    bad_value("num_threads", -(10**5000), label="too long for Python"),
+    bad_value("reduction", "\ud800", "weighted_mean", label="surrogate"),
     bad_value("reduction", "avg", "avg", "none", "sum", r"\bmean", "weighted_mean"),
     bad_value("reduction", "Mean", "Mean", "weighted_mean"),
     bad_value("reduction", "", "weighted_mean"),
@@ -256,6 +284,48 @@ def test_unknown_keyword(name: str) -> None:
 
 
 @functions
+def test_an_unknown_keyword_that_is_no_text(name: str) -> None:
+    with pytest.raises(TypeError, match=r"'\\ud800'"):
+        FUNCTIONS[name](zeros(float), zeros(float), **{"\ud800": 1.0})
+
+
+class Interrupting:
+    """A number whose value cannot be had because the user has pressed Ctrl-C."""
+
+    def __index__(self) -> int:
+        raise KeyboardInterrupt
+
+    def __float__(self) -> float:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("option", ["axis", "num_threads", "label_smoothing", "ignore_index"])
+@functions
+def test_an_interrupt_is_not_swallowed(name: str, option: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        FUNCTIONS[name](zeros(float), zeros(float), **{option: Interrupting()})
+
+
+@functions
+def test_a_complex_scalar_is_no_number_even_if_its_warning_is_silenced(name: str) -> None:
+    options: dict[str, Any] = {"ignore_index": np.complex64(1 + 2j)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(TypeError, match="ignore_index must be a real number"):
+            FUNCTIONS[name](zeros(float), zeros(float), **options)
+
+
+@functions
+def test_bools_of_every_kind_for_validate(name: str) -> None:
+    targets = np.full(3, 7.0)
+    for yes in (True, np.True_):
+        with pytest.raises(ValueError, match="targets"):
+            FUNCTIONS[name](np.zeros(3), targets, validate=yes)
+    for no in (False, np.False_):
+        FUNCTIONS[name](np.zeros(3), targets, validate=no)
+
+
+@functions
 def test_missing_targets(name: str) -> None:
     with pytest.raises(TypeError, match="targets"):
         FUNCTIONS[name](zeros(float))
@@ -290,6 +360,7 @@ GRAD_OUTPUTS = [
     Bad("axis", ValueError, (r"\(4,\)", r"\(3,\)"), {"grad_output": np.ones(4), "axis": 0}),
     Bad("complex", TypeError, ("complex",), {"grad_output": 1j}),
     Bad("string", TypeError, (), {"grad_output": "1"}),
+    Bad("huge", ValueError, ("float64",), {"grad_output": 10**400}),
     Bad("swapped", TypeError, (SWAPPED,), {"grad_output": np.ones(3, ">f8"), "axis": 0}),
     Bad("masked", TypeError, (), {"grad_output": np.ma.masked_array(np.ones(3)), "axis": 0}),
 ]
@@ -434,10 +505,9 @@ def test_a_bad_target_of_a_vector_and_of_a_scalar(name: str) -> None:
 def test_the_first_bad_target_of_many(name: str, num_threads: int, reduction: Reduction) -> None:
     targets = hard_targets(np.uint8, 400_000)
     targets[[350_001, 123_457, 123_458, 399_999]] = [2, 3, 4, 5]
+    logitloss.set_num_threads(num_threads)
     with pytest.raises(ValueError, match="123457") as caught:
-        FUNCTIONS[name](
-            np.zeros(400_000, np.float32), targets, num_threads=num_threads, reduction=reduction
-        )
+        FUNCTIONS[name](np.zeros(400_000, np.float32), targets, reduction=reduction)
     assert re.search(r"\b3\b", str(caught.value))
 
 
@@ -449,9 +519,10 @@ def test_the_first_bad_target_of_every_layout(layout: str, axis: Any, num_thread
     targets = hard_targets(np.float32, 700 * 500).reshape(700, 500)
     targets[600, 3], targets[21, 499], targets[699, 0], targets[22, 1] = 2, 3, 4, 5
     logits = lay_out(np.zeros((700, 500), np.float32), layout)
+    logitloss.set_num_threads(num_threads)
     for array in (lay_out(targets, layout), lay_out(targets.T, layout).T):
         with pytest.raises(ValueError, match=r"21, 499") as caught:
-            logitloss.bce_with_logits(logits, array, axis=axis, num_threads=num_threads)
+            logitloss.bce_with_logits(logits, array, axis=axis)
         assert re.search(r"\b3\b", str(caught.value))
 
 
@@ -495,10 +566,10 @@ def test_a_bad_target_leaves_logits_alone_in_place(
     targets = hard_targets(target_dtype, numbers.size).reshape(numbers.shape)
     targets[-1, -1] = 7
     logits = lay_out(numbers, layout)
-    options: dict[str, Any] = {"num_threads": num_threads}
+    logitloss.set_num_threads(num_threads)
     calls: tuple[Callable[[], Any], ...] = (
-        lambda: logitloss.bce_with_logits_grad(logits, targets, out=logits, **options),
-        lambda: logitloss.bce_with_logits_value_and_grad(logits, targets, out=logits, **options),
+        lambda: logitloss.bce_with_logits_grad(logits, targets, out=logits),
+        lambda: logitloss.bce_with_logits_value_and_grad(logits, targets, out=logits),
         lambda: logitloss.bce_with_logits_grad_hess(logits, targets, out=(logits, None)),
         lambda: logitloss.bce_with_logits_grad_hess(logits, targets, out=(None, logits)),
     )

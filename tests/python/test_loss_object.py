@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import fractions
 import math
 import pickle
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -118,6 +120,51 @@ def test_the_weights_of_constructor_and_call_multiply(
     assert same_bits(loss(logits, targets, weight=given), expected[0])
     hess = loss.grad_hess(logits, targets, weight=given)[1]
     assert same_bits(hess, logitloss.bce_with_logits_grad_hess(logits, targets, **options)[1])
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "product"),
+    [
+        (np.array([16], np.uint8), np.array([16], np.uint8), 256.0),
+        (np.int8(100), np.int8(100), 1e4),
+        (300, np.array([200], np.uint8), 6e4),
+        (np.array([300], np.float16), np.array([300], np.float16), 9e4),
+        (np.array([1e30], np.float32), np.array([1e30], np.float32), float(np.float32(1e30)) ** 2),
+        (ml_dtypes.bfloat16(257), 257, 256.0 * 257),
+        (np.array([True]), [True], 1.0),
+    ],
+    ids=["uint8", "int8", "int and uint8", "float16", "float32", "bfloat16", "bool"],
+)
+def test_the_product_of_two_weights_is_that_of_their_values(
+    own: Any, given: Any, product: float
+) -> None:
+    logits, targets = inputs(np.float64)
+    value = BCEWithLogitsLoss(weight=own)(logits, targets, weight=given)
+    assert value == logitloss.bce_with_logits(logits, targets, weight=product)
+
+
+@pytest.mark.parametrize(
+    "weight",
+    ["heavy", 1j, np.ones(5, np.complex64), np.ones(5, ">f8"), np.ones(5, object)],
+    ids=str,
+)
+def test_the_weight_of_a_call_has_the_rules_of_every_weight(weight: Any) -> None:
+    logits, targets = inputs()
+    for loss in (BCEWithLogitsLoss(), BCEWithLogitsLoss(weight=2.0)):
+        with pytest.raises(TypeError, match=r"^weight must have a bool, integer"):
+            loss(logits, targets, weight=weight)
+    masked = np.ma.masked_array(np.ones(5), mask=False)
+    with pytest.raises(TypeError, match="weight is a masked array"):
+        BCEWithLogitsLoss(weight=2.0)(logits, targets, weight=masked)
+    with pytest.raises(ValueError, match="weight must fit"):
+        BCEWithLogitsLoss(weight=2.0)(logits, targets, weight=10**400)
+
+
+def test_a_bad_product_of_an_element_that_does_not_exist_is_no_matter() -> None:
+    loss = BCEWithLogitsLoss(weight=[1.0, 0.0, 1e300])
+    where = [True, False, False]
+    value = loss([0.0] * 3, [0] * 3, weight=[1.0, math.inf, 1e300], where=where)
+    assert value == math.log(2)
 
 
 def test_a_weight_of_a_call_must_broadcast_too() -> None:
@@ -263,6 +310,102 @@ def test_the_repr_recreates_the_object(options: dict[str, Any]) -> None:
     assert hash(again) == hash(loss)
     logits, targets = inputs()
     assert same_bits(again.grad(logits, targets), loss.grad(logits, targets))
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"axis": np.int64(-1)}, "axis=-1"),
+        ({"axis": (np.int8(0), 1)}, "axis=(0, 1)"),
+        ({"label_smoothing": fractions.Fraction(1, 4)}, "label_smoothing=0.25"),
+        ({"label_smoothing": np.float32(0.5)}, "label_smoothing=0.5"),
+        ({"ignore_index": np.int64(-1)}, "ignore_index=-1"),
+        ({"ignore_index": np.array(255)}, "ignore_index=255"),
+        ({"ignore_index": np.float32(0.5)}, "ignore_index=0.5"),
+        ({"ignore_index": fractions.Fraction(1, 2)}, "ignore_index=0.5"),
+        ({"num_threads": np.uint8(3)}, "num_threads=3"),
+        ({"validate": np.False_}, "validate=False"),
+        ({"reduction": np.str_("sum")}, "reduction='sum'"),
+        ({"weight": np.float32(0.5)}, "weight=0.5"),
+        ({"weight": ml_dtypes.bfloat16(0.5)}, "weight=0.5"),
+        ({"weight": 2}, "weight=2.0"),
+    ],
+    ids=str,
+)
+def test_the_options_are_kept_as_pythons_own(options: dict[str, Any], text: str) -> None:
+    loss = BCEWithLogitsLoss(**options)
+    assert repr(loss) == f"BCEWithLogitsLoss({text})"
+    again = eval(repr(loss))
+    assert again == loss
+    assert hash(again) == hash(loss)
+    logits, targets = inputs()
+    assert same_bits(again.grad(logits, targets), loss.grad(logits, targets))
+
+
+@pytest.mark.parametrize("axis", [-64, 63, (63, -64), (32, -32), tuple(range(64)), ()], ids=str)
+def test_every_axis_that_an_array_may_have(axis: Any) -> None:
+    """The array itself cannot be made by every NumPy, so the object does not make one."""
+    assert f"axis={axis}" in repr(BCEWithLogitsLoss(axis=axis))
+
+
+@pytest.mark.parametrize("axis", [64, -65, (0, 0), (0, -64), (63, -1), 10**30], ids=str)
+def test_an_axis_that_no_array_has(axis: Any) -> None:
+    with pytest.raises(ValueError, match="axis"):
+        BCEWithLogitsLoss(axis=axis)
+
+
+@pytest.mark.parametrize("axis", [1.0, "0", [0], (0, 1.0), True, (False,), np.True_], ids=str)
+def test_an_axis_of_a_wrong_type(axis: Any) -> None:
+    with pytest.raises(TypeError, match="axis"):
+        BCEWithLogitsLoss(axis=axis)
+
+
+def test_a_second_init_changes_nothing() -> None:
+    loss = BCEWithLogitsLoss(weight=2.0)
+    before = repr(loss)
+    again: Any = loss
+    refusals: tuple[Callable[[], Any], ...] = (
+        lambda: again.__init__(weight=3.0),
+        lambda: again.__setstate__((None, {"_options": {}})),
+        lambda: again._options.update(weight=3.0),
+        lambda: again._options.__setitem__("weight", 3.0),
+    )
+    for refused in refusals:
+        with pytest.raises(AttributeError):
+            refused()
+        assert repr(loss) == before
+
+
+class Weighted(BCEWithLogitsLoss):
+    """A subclass that is made in its own way and that has attributes of its own."""
+
+    __slots__ = ("factor",)
+    factor: float
+
+    def __init__(self, factor: float) -> None:
+        super().__init__(weight=[factor, factor], ignore_index=-1)
+        object.__setattr__(self, "factor", factor)
+
+
+class Named(Weighted):
+    """A subclass of that, with a dictionary for attributes."""
+
+    def __init__(self, factor: float, name: str) -> None:
+        super().__init__(factor)
+        object.__setattr__(self, "name", name)
+
+
+@pytest.mark.parametrize("loss", [Weighted(2.0), Named(3.0, "three")], ids=repr)
+def test_a_subclass_is_pickled_and_copied_as_it_is(loss: Any) -> None:
+    protocols = range(pickle.HIGHEST_PROTOCOL + 1)
+    pickled = [pickle.loads(pickle.dumps(loss, protocol)) for protocol in protocols]
+    for again in (*pickled, copy.copy(loss), copy.deepcopy(loss)):
+        assert type(again) is type(loss)
+        assert again == loss
+        assert again.factor == loss.factor
+        assert getattr(again, "name", "") == getattr(loss, "name", "")
+        assert not again._options["weight"].flags.writeable
+        assert again([0.0, 1.0], [1, -1]) == loss([0.0, 1.0], [1, -1])
 
 
 def test_the_repr_is_short_where_nothing_was_chosen() -> None:

@@ -137,7 +137,7 @@ def test_a_vector_is_per_class_on_the_last_axis() -> None:
     assert same_bits(loss, np.broadcast_to(math.log(2) * pos_weight, (3, 3)))
 
 
-@pytest.mark.parametrize("smoothing", [1e-300, 1e-9, 0.1, 0.5, 0.999, 1.0 - 2.0**-53])
+@pytest.mark.parametrize("smoothing", [1e-300, 1e-9, 0.1, 0.5, 0.999, 1.0 - 1e-9, 1.0 - 2.0**-53])
 @logit_dtypes
 def test_label_smoothing(dtype: np.dtype[Any], smoothing: float) -> None:
     logits, targets = inputs(dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -218,6 +219,28 @@ def test_the_mean_of_nothing_is_nan_with_a_warning(reduction: Reduction) -> None
     assert math.isnan(value)
 
 
+def test_the_mean_over_weights_that_sum_to_zero_says_so() -> None:
+    logits, targets = np.zeros(3), np.zeros(3)
+    options: dict[str, Any] = {"reduction": "weighted_mean", "weight": 0.0}
+    with pytest.warns(RuntimeWarning, match=r"^Mean of weights that sum to zero\.$"):
+        assert math.isnan(logitloss.bce_with_logits(logits, targets, **options))
+    with pytest.warns(RuntimeWarning, match=r"^Mean of empty slice, or of weights that"):
+        logitloss.bce_with_logits(logits, targets, where=False, **options)
+    for reduction in ("mean", "weighted_mean"):
+        with pytest.warns(RuntimeWarning, match=r"^Mean of empty slice\.$"):
+            logitloss.bce_with_logits(logits, targets, where=False, reduction=reduction)
+    with pytest.warns(RuntimeWarning, match=r"^Mean of empty slice\.$"):
+        logitloss.bce_with_logits([], [], **options)
+
+
+def test_a_warning_points_at_the_line_of_the_user() -> None:
+    loss = logitloss.BCEWithLogitsLoss()
+    for function in (logitloss.bce_with_logits, loss, loss.value_and_grad):
+        with pytest.warns(RuntimeWarning) as caught:
+            function([], [])
+        assert [warning.filename for warning in caught] == [__file__]
+
+
 @reductions
 @dtypes
 def test_fully_hidden_input(dtype: np.dtype[Any], reduction: Reduction) -> None:
@@ -395,6 +418,28 @@ def test_out_receives_a_reduction_over_an_axis(reduction: Reduction, axis: Axis)
     out = np.full(np.shape(expected), math.nan)
     assert logitloss.bce_with_logits(logits, targets, out=out, **options) is out
     assert same_bits(out, expected)
+
+
+class Labelled(np.ndarray[Any, Any]):
+    """A subclass of NumPy's array, as numpy.memmap is one."""
+
+
+def test_out_of_a_subclass_is_returned_itself(tmp_path: Path) -> None:
+    logits, targets = inputs(np.float32)
+    expected_grad, expected_hess = logitloss.bce_with_logits_grad_hess(logits, targets)
+    mapped = np.memmap(tmp_path / "gradient", np.float32, "w+", shape=SHAPE)
+    assert logitloss.bce_with_logits_grad(logits, targets, out=mapped) is mapped
+    assert same_bits(np.asarray(mapped), expected_grad)
+    first, second = np.zeros_like(logits).view(Labelled), np.zeros_like(logits).view(Labelled)
+    results = logitloss.bce_with_logits_grad_hess(logits, targets, out=(first, second))
+    assert results[0] is first
+    assert results[1] is second
+    assert same_bits(np.asarray(second), expected_hess)
+    value = np.zeros(()).view(Labelled)
+    assert logitloss.bce_with_logits(logits, targets, out=value) is value
+    in_place = logits.copy().view(Labelled)
+    assert logitloss.bce_with_logits_grad(in_place, targets, out=in_place) is in_place
+    assert same_bits(np.asarray(in_place), expected_grad)
 
 
 def test_out_of_value_and_grad() -> None:

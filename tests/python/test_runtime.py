@@ -8,12 +8,13 @@ import inspect
 import pydoc
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import logitloss
+from oracle import Array
 from processes import failure_of_python, run_python
 
 FUNCTIONS = (
@@ -124,6 +125,8 @@ def test_set_num_threads() -> None:
     [
         (0, ValueError),
         (-1, ValueError),
+        (4097, ValueError),
+        (np.True_, TypeError),
         (1.5, TypeError),
         (2.0, TypeError),
         ("2", TypeError),
@@ -138,6 +141,16 @@ def test_bad_thread_counts(threads: Any, error: type[Exception]) -> None:
     assert logitloss.get_num_threads() == before
 
 
+def test_the_limit_of_thread_counts_is_named() -> None:
+    for threads in (0, 4097, 10**5000):
+        with pytest.raises(ValueError, match="from 1 to 4096"):
+            logitloss.set_num_threads(threads)
+    logitloss.set_num_threads(4096)
+    assert logitloss.get_num_threads() == 4096
+    # The keyword is a cap, which may be as high as one likes.
+    assert logitloss.bce_with_logits(0.0, 1, num_threads=10**5000) == np.log(2.0)
+
+
 def test_paths_exist() -> None:
     include, cmake = Path(logitloss.get_include()), Path(logitloss.get_cmake_dir())
     assert isinstance(logitloss.get_include(), str)
@@ -148,6 +161,29 @@ def test_paths_exist() -> None:
 
 def test_types_are_declared() -> None:
     assert (Path(str(logitloss.__file__)).parent / "py.typed").is_file()
+
+
+if TYPE_CHECKING:
+    # The types of results, which mypy checks.
+    from typing_extensions import assert_type
+
+    def results_have_their_types(x: Array, y: Array, loss: logitloss.BCEWithLogitsLoss) -> None:
+        value = logitloss.bce_with_logits
+        assert_type(value(x, y), float)
+        assert_type(value(x, y, reduction="weighted_mean", weight=2.0), float)
+        assert_type(value(x, y, reduction="none", out=x), Array)
+        assert_type(value(x, y, reduction="sum", axis=(0, 1)), Array)
+        assert_type(value(x, y, out=x), float | Array)
+        pair = logitloss.bce_with_logits_value_and_grad
+        assert_type(pair(x, y, grad_output=x, out=x), tuple[float, Array])
+        assert_type(pair(x, y, out=(None, x)), tuple[float, Array])
+        assert_type(pair(x, y, reduction="none", out=(x, None)), tuple[Array, Array])
+        assert_type(pair(x, y, axis=0), tuple[Array, Array])
+        assert_type(pair(x, y, out=(x, None)), tuple[float | Array, Array])
+        assert_type(logitloss.bce_with_logits_grad(x, y), Array)
+        assert_type(logitloss.bce_with_logits_grad_hess(x, y), tuple[Array, Array])
+        assert_type(loss(x, y), float | Array)
+        assert_type(loss.value_and_grad(x, y), tuple[float | Array, Array])
 
 
 def test_each_isa_is_exact_and_those_with_fma_agree() -> None:
@@ -178,6 +214,16 @@ def test_an_isa_that_is_not_available(isa: str) -> None:
 def test_the_environment_sets_the_default_number_of_threads(threads: str) -> None:
     code = "import logitloss; print(logitloss.get_num_threads())"
     assert run_python(code, LOGITLOSS_NUM_THREADS=threads).strip() == threads
+
+
+@pytest.mark.parametrize("threads", ["4097", "9" * 5000, "0" * 5000], ids=len)
+def test_a_number_of_threads_in_the_environment_that_is_too_large(threads: str) -> None:
+    status, errors = failure_of_python("import logitloss", LOGITLOSS_NUM_THREADS=threads)
+    last = errors.strip().splitlines()[-1]
+    assert status == 1
+    assert last.startswith("ImportError: LOGITLOSS_NUM_THREADS=")
+    assert "from 1 to 4096" in last
+    assert len(last) < 200
 
 
 @pytest.mark.parametrize("threads", ["0", "-1", "many", "1.5", "2x"])

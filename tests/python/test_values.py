@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
+import ml_dtypes
 import mpmath
 import numpy as np
 import pytest
@@ -228,11 +230,51 @@ def test_lists_are_taken_as_float64() -> None:
     logits: Any = [[0.5, -2], [3, 4.0]]
     targets: Any = [[0, 1], [1.0, 0.5]]
     nested = logitloss.bce_with_logits_grad(logits, targets)
-    array = logitloss.bce_with_logits_grad(
+    expected = logitloss.bce_with_logits_grad(
         np.array([[0.5, -2.0], [3.0, 4.0]]), np.array([[0.0, 1.0], [1.0, 0.5]])
     )
     assert nested.dtype == np.float64
-    assert same_bits(nested, array)
+    assert same_bits(nested, expected)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [np.float16(0.5), np.float16(-2)],
+        (np.float32(0.5), np.float32(-2)),
+        [ml_dtypes.bfloat16(0.5), ml_dtypes.bfloat16(-2)],
+        [np.array(0.5, np.float32), -2],
+    ],
+    ids=["float16", "tuple of float32", "bfloat16", "mixed"],
+)
+def test_lists_of_small_floats_are_taken_as_float64(values: Any) -> None:
+    grad = logitloss.bce_with_logits_grad(values, values, validate=False)
+    expected = logitloss.bce_with_logits_grad(
+        np.array([0.5, -2.0]), np.array([0.5, -2.0]), validate=False
+    )
+    assert same_bits(grad, expected)
+
+
+class ArrayInterface:
+    """An array-like that has only a description of its memory."""
+
+    def __init__(self, values: Array) -> None:
+        self._values = values
+        self.__array_interface__ = values.__array_interface__
+
+
+@pytest.mark.parametrize("wrapped", [memoryview, lambda values: array("f", values), ArrayInterface])
+def test_buffers_keep_their_dtype(wrapped: Any) -> None:
+    logits = np.array([0.5, -2.0], np.float32)
+    grad = logitloss.bce_with_logits_grad(wrapped(logits), [0, 1])
+    assert same_bits(grad, logitloss.bce_with_logits_grad(logits, [0, 1]))
+
+
+@pytest.mark.parametrize("scalar", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16])
+def test_scalars_of_numpy_keep_their_dtype(scalar: Any) -> None:
+    grad = logitloss.bce_with_logits_grad(scalar(0.5), 1)
+    assert grad.dtype == np.dtype(scalar)
+    assert grad.shape == ()
 
 
 def test_scalars_are_taken_as_float64() -> None:

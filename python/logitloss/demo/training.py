@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,9 @@ TEST_FRACTION = 0.2
 
 Labels: TypeAlias = NDArray[np.int64]
 Targets: TypeAlias = NDArray[np.bool_]
-ValueAndGradient: TypeAlias = Callable[[FloatArray, Targets], tuple[float, FloatArray]]
+ValueAndGradient: TypeAlias = Callable[
+    [FloatArray, Targets], tuple[float | NDArray[Any], FloatArray]
+]
 
 
 @dataclass(frozen=True)
@@ -253,7 +255,7 @@ def train(
     network = MultiLayerPerceptron(targets.mean(axis=0, dtype=np.float32), generator)
     optimiser = Adam(network.parameters, learning_rate=LEARNING_RATE)
 
-    loss_before = value_and_gradient(network.logits(digits.training_images), targets)[0]
+    loss_before = float(value_and_gradient(network.logits(digits.training_images), targets)[0])
     batch_losses: list[float] = []
     for epoch in range(1, epochs + 1):
         listener.epoch_starts(epoch)
@@ -263,13 +265,13 @@ def train(
             activations = network.forward(digits.training_images[chosen])
             loss, gradient = value_and_gradient(activations[-1], targets[chosen])
             optimiser.step(network.backward(activations, gradient))
-            batch_losses.append(loss)
-            listener.batch_ends(batch, loss)
+            batch_losses.append(float(loss))
+            listener.batch_ends(batch, batch_losses[-1])
 
     answers = task.answers(network.logits(digits.test_images))
     return Outcome(
         batch_losses=batch_losses,
         loss_before=loss_before,
-        loss_after=value_and_gradient(network.logits(digits.training_images), targets)[0],
+        loss_after=float(value_and_gradient(network.logits(digits.training_images), targets)[0]),
         accuracy=float(np.mean(answers == task.right_answers(digits.test_labels))),
     )
