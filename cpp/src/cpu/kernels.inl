@@ -49,9 +49,19 @@ LOGITLOSS_INLINE Real scaled(Real value, Real high, Real low) {
 // Elements of a tile that are taken through one loop after the other.
 constexpr std::size_t chunk_length = 128;
 
+// Asks for a chunk of the next tile; past the end of an array that is ignored.
+template <class Real>
+LOGITLOSS_INLINE void fetch_ahead(const Real* chunk) {
+  constexpr std::size_t cache_line = 64 / sizeof(Real);
+  for (std::size_t i = 0; i < chunk_length; i += cache_line) {
+    __builtin_prefetch(chunk + tile_length<Real> + i);
+  }
+}
+
 // Each chunk goes through two loops, so that each is a short chain of dependent operations and a
 // processor has several elements in flight; exp(-a) stays in the first-level cache. Chunks are
-// short so that memory is fetched while there is something to compute. No result may overlap an
+// short, and ask for what comes later, so that memory is fetched while there is something to
+// compute. No result may overlap an
 // operand.
 template <class Loss, unsigned outputs, Labels labels, class Real>
 bool evaluate_tile(const Tile<Real>& arguments) {
@@ -67,6 +77,17 @@ bool evaluate_tile(const Tile<Real>& arguments) {
   for (std::size_t first = 0; first < tile.length; first += chunk_length) {
     const std::size_t rest = tile.length - first;
     const std::size_t last = first + (rest < chunk_length ? rest : chunk_length);
+    fetch_ahead(tile.logits + first);
+    fetch_ahead(tile.positive + first);
+    if constexpr ((outputs & wants_loss) != 0) {
+      fetch_ahead(loss + first);
+    }
+    if constexpr ((outputs & wants_gradient) != 0) {
+      fetch_ahead(gradient + first);
+    }
+    if constexpr ((outputs & wants_hessian) != 0) {
+      fetch_ahead(hessian + first);
+    }
     for (std::size_t i = first; i < last; ++i) {
       const Pair<Real> e = Loss::exponential(tile.logits[i]);
       high[i] = e.high;

@@ -23,11 +23,9 @@ struct Pair {
 template <class Real>
 LOGITLOSS_INLINE Pair<Real> exp_of(Real x) {
   using C = Constants<Real>;
-  // The comparison is written so that a NaN stays.
-  const Real bounded = x < C::exp_flush ? C::exp_flush : x;
-  const Real shifted = multiply_add(bounded, C::log2_e, C::shifter);
+  const Real shifted = multiply_add(x, C::log2_e, C::shifter);
   const Real n = shifted - C::shifter;
-  const Real exact_part = multiply_add(n, -C::ln2_high, bounded);
+  const Real exact_part = multiply_add(n, -C::ln2_high, x);
   const Real r = multiply_add(n, -C::ln2_low, exact_part);
   const Real s = multiply_add(r * r, horner(C::exp_tail, r), r);
   const Real high = Real{1} + s;
@@ -36,7 +34,9 @@ LOGITLOSS_INLINE Pair<Real> exp_of(Real x) {
   // subnormal, but for the last n of all, where 2^n is half the smallest number and rounds to 0.
   const Real raised = from_bits<Real>(bits_of(shifted) << Bits<Real>::mantissa_bits);
   const Real scale = raised * C::two_to_minus_64;
-  return {high * scale, low * scale};
+  // Far below, n and all that follows from it mean nothing. A NaN is not below anything and stays.
+  const bool is_zero = x < C::exp_flush;
+  return {is_zero ? Real{0} : high * scale, is_zero ? Real{0} : low * scale};
 }
 
 }  // namespace
