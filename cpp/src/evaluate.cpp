@@ -78,7 +78,9 @@ class Worker {
                      (shared.call.hessian.is_present() ? wants_hessian : 0U)),
         counts_existing_(
             shared.call.geometry.walk == Walk::blocks &&
-            (shared.call.reduction == LOGITLOSS_MEAN || !shared.call.weight.is_present())) {}
+            (shared.call.reduction == LOGITLOSS_MEAN || !shared.call.weight.is_present())) {
+    find_streams();
+  }
 
   void run_units(std::int64_t first, std::int64_t last) {
     for (std::int64_t unit = first; unit < last; ++unit) {
@@ -300,6 +302,7 @@ class Worker {
     Tile<Real> tile = output_tiles(first);
     tile.length = static_cast<std::size_t>(count);
     tile.scale = scale_;
+    set_streams(first + count);
     Prepared prepared = loader_.load(first, count, tile);
     const unsigned weight_sizes = loader_.take_weight_sizes();
     if (!is_scale_uniform_ && call_.wants_derivatives()) {
@@ -367,11 +370,35 @@ class Worker {
     }
   }
 
+  // The arrays that are walked from one end to the other.
+  void find_streams() {
+    const Operand Call::* const operands[] = {&Call::logits,   &Call::targets,    &Call::weight,
+                                              &Call::where,    &Call::pos_weight, &Call::value,
+                                              &Call::gradient, &Call::hessian};
+    for (const Operand Call::* member : operands) {
+      const Operand& operand = call_.*member;
+      const bool is_value = member == &Call::value && call_.is_reduced();
+      if (!staging_.is_active() && operand.is_present() && operand.is_contiguous() && !is_value) {
+        streamed_[streamed_count_++] = &operand;
+      }
+    }
+  }
+
+  void set_streams(std::int64_t next) {
+    streams_.count = next < call_.size ? streamed_count_ : 0;
+    for (int k = 0; k < streams_.count; ++k) {
+      const Operand& operand = *streamed_[k];
+      streams_.stream[k] = {operand.data + next * operand.item_size,
+                            static_cast<std::size_t>(operand.item_size)};
+    }
+  }
+
   Tile<Real> output_tiles(std::int64_t first) {
     Tile<Real> tile{};
     tile.exponential = exponential_;
     tile.exponential_low = exponential_low_;
     tile.linear = loss_;
+    tile.streams = &streams_;
     if (call_.value.is_present()) {
       tile.loss = call_.is_reduced() ? loss_ : output_tile(call_.value, first, loss_);
     }
@@ -460,7 +487,9 @@ class Worker {
     constexpr std::int64_t step = TileLoader<double>::capacity;
     double exponentials[2][tile_length<double>];
     double results[3][tile_length<double>];
+    constexpr Streams no_streams{};
     Tile<double> part{};
+    part.streams = &no_streams;
     part.exponential = exponentials[0];
     part.exponential_low = exponentials[1];
     part.loss = results[0];
@@ -508,6 +537,7 @@ class Worker {
     const Kernels<double>& wide = call_.kernels->float64;
     TileLoader<double> loader(call_);
     double exponentials[2][tile_length<double>];
+    constexpr Streams no_streams{};
     double plain[tile_length<double>];
     double scaled[tile_length<double>];
     constexpr std::int64_t step = TileLoader<double>::capacity;
@@ -519,6 +549,7 @@ class Worker {
       Tile<double> tile{};
       tile.length = static_cast<std::size_t>(length);
       loader.load_weighted(from, length, factor, tile);
+      tile.streams = &no_streams;
       tile.exponential = exponentials[0];
       tile.exponential_low = exponentials[1];
       tile.loss = values;
@@ -568,6 +599,9 @@ class Worker {
   const unsigned derivatives_;
   // A denominator that only counts elements comes from their preparation.
   const bool counts_existing_;
+  const Operand* streamed_[8];
+  Streams streams_{};
+  int streamed_count_ = 0;
   bool sums_denominators_ = false;
   // True where a tile is visited for its denominators, and no result is written.
   bool is_summing_denominators_ = false;

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import logitloss
+from logitloss.benchmark.command import add_bench_parser, bench
 
 __all__ = ["main"]
 
@@ -39,6 +40,7 @@ examples:
   logitloss info --json             the same for programs
   logitloss demo                    train a small network on handwritten digits
   logitloss demo --plot curves.png  and draw the training and loss curves
+  logitloss bench --quick           compare the speed with that of other libraries
   logitloss COMMAND --help          the options of one command
 """
 
@@ -118,6 +120,8 @@ def _run(argv: Sequence[str] | None) -> int:
         arguments = _make_parser().parse_args(argv)
         if arguments.command == "info":
             return _info(arguments)
+        if arguments.command == "bench":
+            return bench(arguments)
         return _demo(arguments)
     finally:
         # A reader that has gone away is noticed here and not at interpreter exit,
@@ -156,6 +160,7 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     _add_info_parser(commands)
     _add_demo_parser(commands)
+    add_bench_parser(commands)
     return parser
 
 

@@ -54,6 +54,20 @@ struct Scale {
   Real low;
 };
 
+// An array's part that the next tile will need.
+struct Stream {
+  const char* next;
+  std::size_t item_size;
+};
+
+struct Streams {
+  Stream stream[8];
+  int count;
+};
+
+// Elements of a tile that a kernel takes through one loop after the other.
+constexpr std::size_t chunk_length = 256;
+
 // Contiguous operands of one tile. `positive` and `negative` hold the weights of the labels; for
 // Labels::targets `positive` holds targets, and `negative` is not read. `exponential` and
 // `exponential_low` are room for exp(-a) in two parts; the first is a result where terms are
@@ -71,6 +85,7 @@ struct Tile {
   Real* hessian;
   Scale<Real> scale;
   std::size_t length;
+  const Streams* streams;
 };
 
 // What turns targets into the weights of the two labels. `complements` (1 - y) and `exists` may be

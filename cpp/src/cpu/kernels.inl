@@ -46,58 +46,52 @@ LOGITLOSS_INLINE Real scaled(Real value, Real high, Real low) {
   return multiply_add(value, high, value * low);
 }
 
-// Elements of a tile that are taken through one loop after the other.
-constexpr std::size_t chunk_length = 128;
-
-// Asks for a chunk of the next tile; past the end of an array that is ignored.
-template <class Real>
-LOGITLOSS_INLINE void fetch_ahead(const Real* chunk) {
-  constexpr std::size_t cache_line = 64 / sizeof(Real);
-  for (std::size_t i = 0; i < chunk_length; i += cache_line) {
-    __builtin_prefetch(chunk + tile_length<Real> + i);
+// Asks for what the chunk of the same place in the next tile needs of streams [k, end). A loop is
+// faster than as many requests in a row: those wait for one another.
+LOGITLOSS_INLINE void fetch_ahead(const Streams& streams, int k, int end, std::size_t first) {
+  constexpr std::size_t cache_line = 64;
+  for (; k < end; ++k) {
+    const Stream stream = streams.stream[k];
+    const char* const begin = stream.next + first * stream.item_size;
+#pragma GCC unroll 1
+    for (std::size_t offset = 0; offset < chunk_length * stream.item_size; offset += cache_line) {
+      __builtin_prefetch(begin + offset);
+    }
   }
 }
 
 // Each chunk goes through two loops, so that each is a short chain of dependent operations and a
 // processor has several elements in flight; exp(-a) stays in the first-level cache. Chunks are
 // short, and ask for what comes later, so that memory is fetched while there is something to
-// compute. No result may overlap an
-// operand.
+// compute. No result may overlap an operand.
 template <class Loss, unsigned outputs, Labels labels, class Real>
 bool evaluate_tile(const Tile<Real>& arguments) {
   constexpr bool wants_derivatives = (outputs & (wants_gradient | wants_hessian)) != 0;
   const Tile<Real> tile = arguments;
-  Real* const __restrict high = tile.exponential;
-  Real* const __restrict low = tile.exponential_low;
-  Real* const __restrict linear = tile.linear;
-  Real* const __restrict loss = tile.loss;
-  Real* const __restrict gradient = tile.gradient;
-  Real* const __restrict hessian = tile.hessian;
+  const Real* const logits = tile.logits;
+  const Real* const positives = tile.positive;
+  Real* const high = tile.exponential;
+  Real* const low = tile.exponential_low;
+  const Scale<Real> scale = tile.scale;
+  const Streams& streams = *tile.streams;
   typename Bits<Real>::Unsigned suspicions = 0;
   for (std::size_t first = 0; first < tile.length; first += chunk_length) {
     const std::size_t rest = tile.length - first;
     const std::size_t last = first + (rest < chunk_length ? rest : chunk_length);
-    fetch_ahead(tile.logits + first);
-    fetch_ahead(tile.positive + first);
-    if constexpr ((outputs & wants_loss) != 0) {
-      fetch_ahead(loss + first);
-    }
-    if constexpr ((outputs & wants_gradient) != 0) {
-      fetch_ahead(gradient + first);
-    }
-    if constexpr ((outputs & wants_hessian) != 0) {
-      fetch_ahead(hessian + first);
-    }
+    fetch_ahead(streams, 0, streams.count / 2, first);
+    LOGITLOSS_INDEPENDENT_ITERATIONS
     for (std::size_t i = first; i < last; ++i) {
-      const Pair<Real> e = Loss::exponential(tile.logits[i]);
+      const Pair<Real> e = Loss::exponential(logits[i]);
       high[i] = e.high;
       if constexpr (outputs != wants_terms) {
         low[i] = e.low;
       }
     }
+    fetch_ahead(streams, streams.count / 2, streams.count, first);
+    LOGITLOSS_INDEPENDENT_ITERATIONS
     for (std::size_t i = first; i < last; ++i) {
-      const Real x = tile.logits[i];
-      const Real positive = tile.positive[i];
+      const Real x = logits[i];
+      const Real positive = positives[i];
       const Real negative = labels == Labels::targets ? Real{1} - positive : tile.negative[i];
       const Real total = labels == Labels::weighted ? negative + positive : Real{1};
       const Real m = Loss::opposed(x, negative, positive);
@@ -105,24 +99,24 @@ bool evaluate_tile(const Tile<Real>& arguments) {
         suspicions |= suspicion(positive);
       }
       if constexpr ((outputs & wants_terms) != 0) {
-        linear[i] = Loss::linear(x, m);
+        tile.linear[i] = Loss::linear(x, m);
       }
       if constexpr ((outputs & wants_loss) != 0) {
-        loss[i] = Loss::loss(x, m, total, Pair<Real>{high[i], low[i]});
+        tile.loss[i] = Loss::loss(x, m, total, Pair<Real>{high[i], low[i]});
       }
       if constexpr (wants_derivatives) {
         const Real t = sigmoid_from(Pair<Real>{high[i], low[i]});
         if constexpr ((outputs & wants_gradient) != 0) {
           const Real slope = Loss::gradient(x, m, total, t);
-          gradient[i] = scaled(slope, tile.scale.high, tile.scale.low);
+          tile.gradient[i] = scaled(slope, scale.high, scale.low);
         }
         if constexpr ((outputs & wants_hessian) != 0) {
-          hessian[i] = scaled(Loss::hessian(total, t), tile.scale.high, tile.scale.low);
+          tile.hessian[i] = scaled(Loss::hessian(total, t), scale.high, scale.low);
         }
       }
     }
   }
-  return (suspicions & sign_bit<Real>) != 0 && holds_bad_target(tile.positive, tile.length);
+  return (suspicions & sign_bit<Real>) != 0 && holds_bad_target(positives, tile.length);
 }
 
 // Where elements can be missing: nowhere, by a byte each, by their targets, or by both.

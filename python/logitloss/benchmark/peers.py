@@ -1,0 +1,502 @@
+"""How each library computes binary cross-entropy on logits, in the fastest form that it offers.
+
+Every peer is given the same two NumPy arrays and a preallocated gradient, which it fills where it
+can. What is timed is one call without arguments; nothing is converted in it, since frameworks see
+the arrays through views that are made beforehand. The loss is the mean. A gradient may be that of
+the mean or that of each element, whichever the peer has at hand.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LIBRARIES", "OURS", "Array", "Call", "Library", "Operation", "Peer", "Problem"]
+
+Array: TypeAlias = NDArray[Any]
+Operation: TypeAlias = Literal["loss", "loss+gradient"]
+
+OURS: Final = "logitloss"
+_FLOATS: Final = ("float32", "float64")
+_ALL: Final = ("float16", "float32", "float64")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be computed.
+
+    Attributes
+    ----------
+    operation : str
+        ``'loss'`` or ``'loss+gradient'``.
+    logits, targets : ndarray
+        Of one dtype and one dimension; targets are 0 or 1.
+    gradient : ndarray
+        Where the gradient may go.
+    threads : int
+        How many threads to use.
+    """
+
+    operation: Operation
+    logits: Array
+    targets: Array
+    gradient: Array
+    threads: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """A peer's call, and how to read what it returns.
+
+    Attributes
+    ----------
+    run : callable
+        What is timed.
+    value : callable
+        Takes what `run` returned and returns the mean loss.
+    gradient : callable
+        Takes what `run` returned and returns the gradient as an array.
+    gradient_of_mean : bool
+        Whether the gradient is divided by the number of elements.
+    """
+
+    run: Callable[[], Any]
+    value: Callable[[Any], float]
+    gradient: Callable[[Any], Array]
+    gradient_of_mean: bool
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A library that has been imported.
+
+    Attributes
+    ----------
+    name : str
+        What tables call it.
+    version : str
+        The version that was found.
+    dtypes : sequence of str
+        The dtypes of logits and targets that it takes.
+    prepare : callable
+        Takes a `Problem` and returns the `Call` for it, compiled where that is possible.
+    """
+
+    name: str
+    version: str
+    dtypes: Sequence[str]
+    prepare: Callable[[Problem], Call]
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library, or one of the ways to use it, that need not be installed.
+
+    Attributes
+    ----------
+    name : str
+        What ``--peers`` and tables call it.
+    modules : sequence of str
+        What has to be importable.
+    packages : sequence of str
+        What pip has to install for that.
+    how : str
+        The functions or formulas that are timed.
+    load : callable
+        Takes the number of threads, imports the library and returns a `Peer`.
+    """
+
+    name: str
+    modules: Sequence[str]
+    packages: Sequence[str]
+    how: str
+    load: Callable[[int], Peer]
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether everything that is needed can be found; nothing is imported."""
+        return all(importlib.util.find_spec(module) is not None for module in self.modules)
+
+
+def _nothing(_: Any) -> Array:
+    raise ValueError("the call computes no gradient")
+
+
+def _mean(losses: Array) -> Any:
+    # The method `mean` costs microseconds more, and a sum of float16 would overflow.
+    return np.add.reduce(losses, dtype=np.promote_types(losses.dtype, np.float32)) / losses.size
+
+
+# --- This package ----------------------------------------------------------------------
+
+
+def _load_logitloss(threads: int) -> Peer:
+    import logitloss
+
+    logitloss.set_num_threads(threads)
+
+    def prepare(problem: Problem) -> Call:
+        x, y, g = problem.logits, problem.targets, problem.gradient
+        loss, both = logitloss.bce_with_logits, logitloss.bce_with_logits_value_and_grad
+        if problem.operation == "loss":
+            return Call(lambda: loss(x, y), float, _nothing, True)
+        return Call(lambda: both(x, y, out=g), lambda r: float(r[0]), lambda r: r[1], True)
+
+    return Peer(OURS, logitloss.__version__, _ALL, prepare)
+
+
+# --- NumPy and what evaluates its expressions ------------------------------------------
+
+
+def _load_numpy(_: int) -> Peer:
+    def prepare(problem: Problem) -> Call:
+        x, y, g = problem.logits, problem.targets, problem.gradient
+        softplus, other = np.empty_like(x), np.empty_like(x)
+        zero, half = x.dtype.type(0), x.dtype.type(0.5)
+
+        def loss() -> Any:
+            # max(x, 0) - x y + log1p(exp(-|x|))
+            np.abs(x, out=softplus)
+            np.negative(softplus, out=softplus)
+            np.exp(softplus, out=softplus)
+            np.log1p(softplus, out=softplus)
+            np.maximum(x, zero, out=other)
+            np.add(softplus, other, out=softplus)
+            np.multiply(x, y, out=other)
+            np.subtract(softplus, other, out=softplus)
+            return _mean(softplus)
+
+        def both() -> Any:
+            # sigmoid(x) = (1 + tanh(x / 2)) / 2 needs no division and cannot overflow.
+            np.multiply(x, half, out=g)
+            np.tanh(g, out=g)
+            np.multiply(g, half, out=g)
+            np.add(g, half, out=g)
+            np.subtract(g, y, out=g)
+            return loss()
+
+        run = loss if problem.operation == "loss" else both
+        return Call(run, float, lambda _: g, False)
+
+    return Peer("numpy", np.__version__, _ALL, prepare)
+
+
+def _load_scipy(_: int) -> Peer:
+    special: Any = importlib.import_module("scipy.special")
+
+    def prepare(problem: Problem) -> Call:
+        x, y, g = problem.logits, problem.targets, problem.gradient
+        losses, other = np.empty_like(x), np.empty_like(x)
+        one = x.dtype.type(1)
+
+        def loss() -> Any:
+            # (1 - y) x - log_expit(x)
+            np.subtract(one, y, out=other)
+            np.multiply(other, x, out=other)
+            special.log_expit(x, out=losses)
+            np.subtract(other, losses, out=losses)
+            return _mean(losses)
+
+        def both() -> Any:
+            special.expit(x, out=g)
+            np.subtract(g, y, out=g)
+            return loss()
+
+        run = loss if problem.operation == "loss" else both
+        return Call(run, float, lambda _: g, False)
+
+    return Peer("scipy", importlib.import_module("scipy").__version__, _FLOATS, prepare)
+
+
+def _load_numexpr(threads: int) -> Peer:
+    numexpr: Any = importlib.import_module("numexpr")
+    numexpr.set_num_threads(threads)
+
+    def prepare(problem: Problem) -> Call:
+        g, losses = problem.gradient, np.empty_like(problem.logits)
+        names = {"x": problem.logits, "y": problem.targets}
+
+        def loss() -> Any:
+            # Its own sum(...) runs in one thread and is no faster there than this.
+            formula = "where(x > 0, x, 0) - x * y + log1p(exp(-abs(x)))"
+            numexpr.evaluate(formula, local_dict=names, out=losses)
+            return _mean(losses)
+
+        def both() -> Any:
+            numexpr.evaluate("1 / (1 + exp(-x)) - y", local_dict=names, out=g)
+            return loss()
+
+        run = loss if problem.operation == "loss" else both
+        return Call(run, float, lambda _: g, False)
+
+    return Peer("numexpr", numexpr.__version__, _FLOATS, prepare)
+
+
+def _load_numba(threads: int) -> Peer:
+    numba: Any = importlib.import_module("numba")
+    numba.set_num_threads(threads)
+    # A parallel loop costs microseconds even in one thread, so one thread gets a plain one.
+    parallel = threads > 1
+    compiled: Any = numba.njit(fastmath=True, parallel=parallel)
+    indices: Any = numba.prange if parallel else range
+
+    @compiled  # type: ignore[untyped-decorator, unused-ignore]
+    def loss(x: Any, y: Any) -> Any:
+        total = 0.0
+        for i in indices(x.size):
+            total += max(x[i], x.dtype.type(0)) - x[i] * y[i] + np.log1p(np.exp(-abs(x[i])))
+        return total / x.size
+
+    @compiled  # type: ignore[untyped-decorator, unused-ignore]
+    def both(x: Any, y: Any, g: Any) -> Any:
+        total = 0.0
+        one = x.dtype.type(1)
+        for i in indices(x.size):
+            e = np.exp(-abs(x[i]))
+            total += max(x[i], x.dtype.type(0)) - x[i] * y[i] + np.log1p(e)
+            g[i] = (one if x[i] >= 0 else e) / (one + e) - y[i]
+        return total / x.size
+
+    def prepare(problem: Problem) -> Call:
+        x, y, g = problem.logits, problem.targets, problem.gradient
+        if problem.operation == "loss":
+            return Call(lambda: loss(x, y), float, _nothing, False)
+        return Call(lambda: both(x, y, g), float, lambda _: g, False)
+
+    return Peer("numba", numba.__version__, _FLOATS, prepare)
+
+
+# --- scikit-learn ----------------------------------------------------------------------
+
+
+def _load_scikit_learn(threads: int) -> Peer:
+    version = importlib.import_module("sklearn").__version__
+    half_binomial: Any = importlib.import_module("sklearn._loss").HalfBinomialLoss()
+
+    def prepare(problem: Problem) -> Call:
+        x, y, g = problem.logits, problem.targets, problem.gradient
+        losses = np.empty_like(x)
+
+        def loss() -> Any:
+            half_binomial.loss(y, x, None, losses, threads)
+            return _mean(losses)
+
+        def both() -> Any:
+            half_binomial.loss_gradient(y, x, None, losses, g, threads)
+            return _mean(losses)
+
+        run = loss if problem.operation == "loss" else both
+        return Call(run, float, lambda _: g, False)
+
+    return Peer("scikit-learn", version, _FLOATS, prepare)
+
+
+# --- PyTorch ---------------------------------------------------------------------------
+
+
+def _load_torch(threads: int) -> Peer:
+    torch: Any = importlib.import_module("torch")
+    torch.set_num_threads(threads)
+    function = torch.nn.functional.binary_cross_entropy_with_logits
+
+    def prepare(problem: Problem) -> Call:
+        x, y = torch.from_numpy(problem.logits), torch.from_numpy(problem.targets)
+        if problem.operation == "loss":
+
+            def loss() -> Any:
+                with torch.inference_mode():
+                    return function(x, y)
+
+            return Call(loss, float, _nothing, True)
+        leaf = x.detach().requires_grad_()
+
+        def both() -> Any:
+            value = function(leaf, y)
+            return value.detach(), torch.autograd.grad(value, leaf)[0]
+
+        return Call(both, lambda r: float(r[0]), lambda r: np.asarray(r[1].numpy()), True)
+
+    return Peer("torch", torch.__version__, _ALL, prepare)
+
+
+def _torch_compiled(name: str, *, in_place: bool) -> Callable[[int], Peer]:
+    """Return the loader of the hand-fused function with, or without, a given output."""
+
+    def load(threads: int) -> Peer:
+        torch: Any = importlib.import_module("torch")
+        torch.set_num_threads(threads)
+
+        def loss(x: Any, y: Any) -> Any:
+            return (x.clamp(min=0) - x * y + torch.log1p(torch.exp(-x.abs()))).mean()
+
+        def both(x: Any, y: Any, g: Any) -> Any:
+            gradient = (torch.sigmoid(x) - y) / x.numel()
+            if in_place:
+                g.copy_(gradient)
+            return loss(x, y), (g if in_place else gradient)
+
+        def prepare(problem: Problem) -> Call:
+            x, y, g = (
+                torch.from_numpy(array)
+                for array in (problem.logits, problem.targets, problem.gradient)
+            )
+            # Code is generated for this one length, which is the fastest that there is. What was
+            # compiled before is forgotten, or a limit on recompilations would be met.
+            torch.compiler.reset()
+            if problem.operation == "loss":
+                compiled = torch.compile(loss, dynamic=False, fullgraph=True)
+
+                def run_loss() -> Any:
+                    with torch.inference_mode():
+                        return compiled(x, y)
+
+                return Call(run_loss, float, _nothing, True)
+            compiled = torch.compile(both, dynamic=False, fullgraph=True)
+
+            def run_both() -> Any:
+                with torch.inference_mode():
+                    return compiled(x, y, g)
+
+            return Call(run_both, lambda r: float(r[0]), lambda r: np.asarray(r[1].numpy()), True)
+
+        return Peer(name, torch.__version__, _ALL, prepare)
+
+    return load
+
+
+# --- JAX -------------------------------------------------------------------------------
+
+
+def _load_jax_module() -> Any:
+    jax: Any = importlib.import_module("jax")
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_x64", True)
+    return jax
+
+
+def _jax_peer(name: str, version: str, jax: Any, loss: Any, both: Any) -> Peer:
+    def prepare(problem: Problem) -> Call:
+        # Arrays that are aligned to 64 bytes are taken without a copy.
+        x, y = jax.numpy.asarray(problem.logits), jax.numpy.asarray(problem.targets)
+        if problem.operation == "loss":
+            compiled_loss = jax.jit(loss)
+            return Call(lambda: compiled_loss(x, y).block_until_ready(), float, _nothing, True)
+        compiled = jax.jit(both)
+
+        def run() -> Any:
+            # One computation makes both results, so waiting for one is waiting for both.
+            result = compiled(x, y)
+            result[1].block_until_ready()
+            return result
+
+        return Call(run, lambda r: float(r[0]), lambda r: np.asarray(r[1]), True)
+
+    return Peer(name, version, _ALL, prepare)
+
+
+def _load_jax(_: int) -> Peer:
+    jax = _load_jax_module()
+    jnp = jax.numpy
+
+    def loss(x: Any, y: Any) -> Any:
+        return jnp.mean(jnp.maximum(x, 0) - x * y + jnp.log1p(jnp.exp(-jnp.abs(x))))
+
+    def both(x: Any, y: Any) -> Any:
+        # A float16 cannot hold the number of elements, but its reciprocal well enough.
+        return loss(x, y), (jax.nn.sigmoid(x) - y) * (1 / x.size)
+
+    return _jax_peer("jax", jax.__version__, jax, loss, both)
+
+
+def _load_optax(_: int) -> Peer:
+    jax = _load_jax_module()
+    optax: Any = importlib.import_module("optax")
+
+    def loss(x: Any, y: Any) -> Any:
+        return optax.sigmoid_binary_cross_entropy(x, y).mean()
+
+    return _jax_peer("optax", optax.__version__, jax, loss, jax.value_and_grad(loss))
+
+
+# --- The list --------------------------------------------------------------------------
+
+_COMPILED_HOW: Final = "max(x, 0) - x y + log1p(exp(-|x|)), sigmoid(x) - y, torch.compile"
+
+LIBRARIES: Final[dict[str, Library]] = {
+    library.name: library
+    for library in (
+        Library(
+            OURS, ("logitloss",), (), "bce_with_logits, ..._value_and_grad(out=)", _load_logitloss
+        ),
+        Library(
+            "numpy",
+            ("numpy",),
+            ("numpy",),
+            "max(x, 0) - x y + log1p(exp(-|x|)), (1 + tanh(x / 2)) / 2 - y, all with out=",
+            _load_numpy,
+        ),
+        Library(
+            "scipy",
+            ("scipy",),
+            ("scipy",),
+            "(1 - y) x - log_expit(x), expit(x) - y, all with out=",
+            _load_scipy,
+        ),
+        Library(
+            "numexpr",
+            ("numexpr",),
+            ("numexpr",),
+            "max(x, 0) - x y + log1p(exp(-|x|)), 1 / (1 + exp(-x)) - y, with out=",
+            _load_numexpr,
+        ),
+        Library("numba", ("numba",), ("numba",), "one loop, njit(fastmath=True)", _load_numba),
+        Library(
+            "scikit-learn",
+            ("sklearn",),
+            ("scikit-learn",),
+            "HalfBinomialLoss (private): loss, loss_gradient, with outputs given",
+            _load_scikit_learn,
+        ),
+        Library(
+            "torch",
+            ("torch",),
+            ("torch",),
+            "binary_cross_entropy_with_logits, autograd",
+            _load_torch,
+        ),
+        Library(
+            "torch.compile",
+            ("torch",),
+            ("torch",),
+            f"{_COMPILED_HOW}, gradient into a given tensor",
+            _torch_compiled("torch.compile", in_place=True),
+        ),
+        Library(
+            "torch.compile-new",
+            ("torch",),
+            ("torch",),
+            f"{_COMPILED_HOW}, gradient in a new tensor",
+            _torch_compiled("torch.compile-new", in_place=False),
+        ),
+        Library(
+            "jax",
+            ("jax",),
+            ("jax",),
+            "max(x, 0) - x y + log1p(exp(-|x|)), sigmoid(x) - y, jax.jit",
+            _load_jax,
+        ),
+        Library(
+            "optax",
+            ("jax", "optax"),
+            ("optax",),
+            "sigmoid_binary_cross_entropy, jax.value_and_grad, jax.jit",
+            _load_optax,
+        ),
+    )
+}
