@@ -83,12 +83,14 @@ class Worker {
   }
 
   void run_units(std::int64_t first, std::int64_t last) {
+    end_of_units_ = first_element_of_unit(last);
     for (std::int64_t unit = first; unit < last; ++unit) {
       if (shared_.has_bad_target.load(std::memory_order_relaxed)) {
         return;
       }
       run_unit(unit);
     }
+    staging_.flush();
   }
 
  private:
@@ -112,6 +114,19 @@ class Worker {
       case Walk::columns:
         return run_columns(unit);
     }
+  }
+
+  // Not for columns, whose units are no runs of elements.
+  std::int64_t first_element_of_unit(std::int64_t unit) const {
+    const Geometry& geometry = call_.geometry;
+    if (geometry.walk == Walk::elements) {
+      return std::min(unit * unit_length, call_.size);
+    }
+    if (geometry.parts > 1) {
+      return unit / geometry.parts * geometry.reduced +
+             unit % geometry.parts * geometry.part_length;
+    }
+    return std::min(unit * geometry.outputs_per_unit, geometry.outputs) * geometry.reduced;
   }
 
   void run_blocks(std::int64_t unit) {
@@ -191,17 +206,15 @@ class Worker {
       const std::int64_t slots = segment.outputs * call_.geometry.repeats;
       step -= step % slots;
     }
-    const std::int64_t chunk = staging_.is_active() ? Staging::capacity / step * step : length;
-    for (std::int64_t begin = 0; begin < length; begin += chunk) {
-      const std::int64_t end = std::min(begin + chunk, length);
+    for (std::int64_t done = 0; done < length; done += step) {
+      const std::int64_t count = std::min(step, length - done);
       if (staging_.is_active()) {
-        staging_.load(run + begin, end - begin);
+        const bool is_columns = call_.geometry.walk == Walk::columns;
+        staging_.require(run + done, count, is_columns ? run + length : end_of_units_);
       }
-      for (std::int64_t done = begin; done < end; done += step) {
-        visit(run + done, std::min(step, end - done));
-      }
+      visit(run + done, count);
       if (staging_.is_active() && !is_summing_denominators_) {
-        staging_.store(run + begin, end - begin);
+        staging_.set_written(run + done + count);
       }
     }
   }
@@ -605,6 +618,7 @@ class Worker {
   bool sums_denominators_ = false;
   // True where a tile is visited for its denominators, and no result is written.
   bool is_summing_denominators_ = false;
+  std::int64_t end_of_units_ = 0;
   double divisor_ = 1.0;
   bool is_scale_uniform_ = true;
   // Of the scale that all elements share, or of any of this tile.

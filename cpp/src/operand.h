@@ -22,6 +22,8 @@ struct Operand {
   Dtype dtype = Dtype::float32;
   std::ptrdiff_t item_size = 4;
   int ndim = 1;
+  // The element at `data`. Not 0 where only a part of the elements is there.
+  std::int64_t first = 0;
   std::int64_t length[LOGITLOSS_MAX_DIMENSIONS];
   std::ptrdiff_t stride[LOGITLOSS_MAX_DIMENSIONS];
 
@@ -33,6 +35,7 @@ struct Operand {
     dtype = other.dtype;
     item_size = other.item_size;
     ndim = other.ndim;
+    first = other.first;
     for (int k = 0; k < ndim; ++k) {
       length[k] = other.length[k];
       stride[k] = other.stride[k];
@@ -57,7 +60,8 @@ template <class Visit>
 void for_each_run(const Operand& operand, std::int64_t first, std::int64_t count, Visit visit) {
   const int last = operand.ndim - 1;
   if (last == 0) {
-    visit(operand.data + first * operand.stride[0], operand.stride[0], std::int64_t{0}, count);
+    visit(operand.data + (first - operand.first) * operand.stride[0], operand.stride[0],
+          std::int64_t{0}, count);
     return;
   }
   std::int64_t index[LOGITLOSS_MAX_DIMENSIONS];

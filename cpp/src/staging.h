@@ -16,9 +16,6 @@ namespace logitloss {
 
 class Staging {
  public:
-  // Elements in a chunk, at most.
-  static constexpr std::int64_t capacity = 16384;
-
   // Looks for operands of `call` to be staged. Where there are none, or no memory, `call()` is
   // the call itself.
   explicit Staging(const Call& call);
@@ -27,11 +24,15 @@ class Staging {
   const Call& call() const { return local_ != nullptr ? *local_ : original_; }
   bool is_active() const { return local_ != nullptr; }
 
-  // Fills the copies of inputs with elements [first, first + count).
-  void load(std::int64_t first, std::int64_t count);
+  // Makes elements [first, first + count) available, and as many more before `limit` as there is
+  // room for. Results that were written to the copies go to where they belong.
+  void require(std::int64_t first, std::int64_t count, std::int64_t limit);
 
-  // Writes the copies of outputs back.
-  void store(std::int64_t first, std::int64_t count) const;
+  // Says that results up to element `end` have been written.
+  void set_written(std::int64_t end) { written_ = end; }
+
+  // Writes results to where they belong.
+  void flush();
 
  private:
   struct Copy {
@@ -41,12 +42,20 @@ class Staging {
     bool is_input = true;
   };
 
-  void add(Operand Call::* operand, bool is_input);
+  void choose(Operand Call::* operand, bool is_input);
+  void choose_capacity();
+  bool allocate();
 
   const Call& original_;
   std::unique_ptr<Call> local_;
   std::array<Copy, 9> copies_;
   std::size_t count_ = 0;
+  // Elements that there is room for.
+  std::int64_t capacity_ = 0;
+  // The elements in the copies, and the end of those whose results were written.
+  std::int64_t begin_ = 0;
+  std::int64_t end_ = 0;
+  std::int64_t written_ = 0;
 };
 
 }  // namespace logitloss

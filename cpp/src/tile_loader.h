@@ -30,7 +30,7 @@ Real* direct_tile(const Operand& operand, std::int64_t first) {
   if (operand.dtype != dtype_of<Real> || !operand.is_contiguous()) {
     return nullptr;
   }
-  char* data = operand.data + first * operand.item_size;
+  char* data = operand.data + (first - operand.first) * operand.item_size;
   const bool is_aligned = reinterpret_cast<std::uintptr_t>(data) % alignof(Real) == 0;
   return is_aligned ? reinterpret_cast<Real*>(data) : nullptr;
 }
@@ -259,7 +259,7 @@ class TileLoader {
       return nullptr;
     }
     if (call_.where.is_contiguous()) {
-      return reinterpret_cast<const std::uint8_t*>(call_.where.data + first);
+      return reinterpret_cast<const std::uint8_t*>(call_.where.data + (first - call_.where.first));
     }
     for_each_run(
         call_.where, first, count,
