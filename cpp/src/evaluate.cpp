@@ -40,19 +40,24 @@ Sum total_of_parts(const Call& call, const std::vector<Sum>& parts, std::int64_t
   return sum;
 }
 
-void put_value(Shared& shared, std::int64_t output, const Sum& loss, const Sum& denominator) {
-  const Call& call = shared.call;
-  double value = loss.value();
-  if (call.reduction != LOGITLOSS_SUM) {
-    value = quotient(loss, denominator);
-    if (denominator.value() == 0.0) {
-      value = std::numeric_limits<double>::quiet_NaN();
-      shared.has_undefined_mean.store(true, std::memory_order_relaxed);
-    }
+double reduced_value(Shared& shared, const Sum& loss, const Sum& denominator) {
+  if (shared.call.reduction == LOGITLOSS_SUM) {
+    return loss.value();
   }
-  for_each_run(call.value, output, 1, [&](char* data, std::ptrdiff_t, std::int64_t, std::int64_t) {
-    std::memcpy(data, &value, sizeof value);
-  });
+  if (denominator.value() == 0.0) {
+    shared.has_undefined_mean.store(true, std::memory_order_relaxed);
+    return std::numeric_limits<double>::quiet_NaN();
+  }
+  return quotient(loss, denominator);
+}
+
+void put_values(const Call& call, std::int64_t output, std::int64_t count, const double* values) {
+  for_each_run(call.value, output, count,
+               [&](char* data, std::ptrdiff_t stride, std::int64_t offset, std::int64_t length) {
+                 for (std::int64_t k = 0; k < length; ++k) {
+                   std::memcpy(data + k * stride, values + offset + k, sizeof(double));
+                 }
+               });
 }
 
 Sum fixed_denominator(const Call& call) {
@@ -259,6 +264,11 @@ class Worker {
   }
 
   void add_denominators(std::int64_t first, std::int64_t count) {
+    if (counts_existing_) {
+      const std::uint8_t* exists = loader_.load_mask(first, count);
+      denominators_.add_ones(kernels_.count_existing(exists, static_cast<std::size_t>(count)));
+      return;
+    }
     const Real* values = loader_.load_denominators(first, count, Real{1});
     const bool are_extreme = (loader_.take_weight_sizes() & is_extreme) != 0;
     if (are_extreme || !denominators_.add(kernels_, values, count)) {
@@ -594,10 +604,12 @@ class Worker {
     if (!call_.sums_losses()) {
       return;
     }
+    double values[slot_capacity];
     for (std::int64_t k = 0; k < segment.outputs; ++k) {
       const Sum denominator = needs_denominators ? denominators_.sum(k) : fixed_denominator(call_);
-      put_value(shared_, segment.first_output + k, losses_.sum(k), denominator);
+      values[k] = reduced_value(shared_, losses_.sum(k), denominator);
     }
+    put_values(call_, segment.first_output, segment.outputs, values);
   }
 
   Shared& shared_;
@@ -671,7 +683,9 @@ void put_values_of_parts(void* context, std::int64_t first, std::int64_t last) {
     const Sum denominator = call.has_summed_denominator()
                                 ? total_of_parts(call, shared.denominators, output)
                                 : fixed_denominator(call);
-    put_value(shared, output, total_of_parts(call, shared.losses, output), denominator);
+    const double value =
+        reduced_value(shared, total_of_parts(call, shared.losses, output), denominator);
+    put_values(call, output, 1, &value);
   }
 }
 
@@ -682,7 +696,8 @@ void put_empty_values(Shared& shared) {
     return;
   }
   for (std::int64_t output = 0; output < call.geometry.outputs; ++output) {
-    put_value(shared, output, Sum{}, Sum{});
+    const double value = reduced_value(shared, Sum{}, Sum{});
+    put_values(call, output, 1, &value);
   }
 }
 

@@ -198,6 +198,14 @@ void ignore(const Real* targets, double value, std::size_t length, std::uint8_t*
   }
 }
 
+inline std::size_t count_existing(const std::uint8_t* exists, std::size_t length) {
+  unsigned count = 0;
+  for (std::size_t i = 0; i < length; ++i) {
+    count += exists[i] != 0 ? 1U : 0U;
+  }
+  return count;
+}
+
 template <class Real>
 void denominators(const Real* weight, const std::uint8_t* exists, std::size_t length,
                   Real* result) {
@@ -295,6 +303,7 @@ constexpr Kernels<Real> make_kernels() {
   kernels.prepare[static_cast<int>(Labels::unit)] = prepare<Labels::unit, Real>;
   kernels.prepare[static_cast<int>(Labels::weighted)] = prepare<Labels::weighted, Real>;
   kernels.ignore = ignore<Real>;
+  kernels.count_existing = count_existing;
   kernels.denominators = denominators<Real>;
   kernels.load_with_complement = load_double_with_complement<Real>;
   kernels.sizes_of = sizes_of<Real>;

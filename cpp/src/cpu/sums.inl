@@ -32,164 +32,162 @@ LOGITLOSS_INLINE bool can_be_summed(const Real* values, std::size_t length) {
   return bit_cast<Real>(largest) <= largest_summed<Real>;
 }
 
+// What is summed: losses, each in two parts of a slot, or terms. The sum of log1p(e) is the
+// logarithm of the product of all 1 + e, one logarithm for many elements. The product less 1 is
+// what is kept: it does not lose small e beside 1. Each step rounds by 2^-52 of it at most, and 512
+// elements keep it below 2^512.
+template <class Real>
+struct Losses {
+  const Real* values;
+
+  LOGITLOSS_INLINE void add(std::size_t i, double& high, double& low) const {
+    add_to(high, low, values[i]);
+  }
+
+  static LOGITLOSS_INLINE void join(double& high, double& low, double other_high,
+                                    double other_low) {
+    if constexpr (sizeof(Real) == sizeof(double)) {
+      add_to(high, low, other_high);
+      low += other_low;
+    } else {
+      high += other_high;
+    }
+  }
+};
+
+struct Terms {
+  const float* linear;
+  const float* exponential;
+
+  LOGITLOSS_INLINE void add(std::size_t i, double& sum, double& product) const {
+    join(sum, product, static_cast<double>(linear[i]), static_cast<double>(exponential[i]));
+  }
+
+  static LOGITLOSS_INLINE void join(double& sum, double& product, double other_sum,
+                                    double other_product) {
+    sum += other_sum;
+    product = multiply_add(other_product, 1.0 + product, product);
+  }
+};
+
 // Slot i mod lane_count, with a whole row of lanes in one step.
+template <class Summands>
+LOGITLOSS_INLINE void sum_lanes(const Summands& summands, std::size_t length,
+                                double* __restrict first, double* __restrict second) {
+  const std::size_t whole = length - length % lane_count;
+  for (std::size_t i = 0; i < whole; i += lane_count) {
+    for (std::size_t lane = 0; lane < lane_count; ++lane) {
+      summands.add(i + lane, first[lane], second[lane]);
+    }
+  }
+  for (std::size_t lane = 0; lane < length - whole; ++lane) {
+    summands.add(whole + lane, first[lane], second[lane]);
+  }
+}
+
+template <class Summands, std::size_t half>
+LOGITLOSS_INLINE void fold_lanes(double* __restrict first, double* __restrict second,
+                                 std::size_t rows) {
+  for (std::size_t row = 0; row < rows; ++row) {
+    for (std::size_t lane = row * row_lane_count; lane < row * row_lane_count + half; ++lane) {
+      Summands::join(first[lane], second[lane], first[lane + half], second[lane + half]);
+    }
+  }
+}
+
+// One slot a row: row_lane_count lanes, then a tree over them. The trees of several rows are
+// climbed together, since each alone is a long chain of dependent operations.
+template <class Summands>
+LOGITLOSS_INLINE void sum_rows(const Summands& summands, std::size_t rows, std::size_t length,
+                               double* first, double* second) {
+  constexpr std::size_t together = 16;
+  static_assert(row_lane_count == 8);
+  const std::size_t whole = length - length % row_lane_count;
+  for (std::size_t begin = 0; begin < rows; begin += together) {
+    const std::size_t count = rows - begin < together ? rows - begin : together;
+    double lane_first[together * row_lane_count] = {};
+    double lane_second[together * row_lane_count] = {};
+    for (std::size_t row = 0; row < count; ++row) {
+      double* const __restrict row_first = lane_first + row * row_lane_count;
+      double* const __restrict row_second = lane_second + row * row_lane_count;
+      const std::size_t start = (begin + row) * length;
+      for (std::size_t i = 0; i < whole; i += row_lane_count) {
+        for (std::size_t lane = 0; lane < row_lane_count; ++lane) {
+          summands.add(start + i + lane, row_first[lane], row_second[lane]);
+        }
+      }
+      for (std::size_t lane = 0; lane < length - whole; ++lane) {
+        summands.add(start + whole + lane, row_first[lane], row_second[lane]);
+      }
+    }
+    fold_lanes<Summands, 4>(lane_first, lane_second, count);
+    fold_lanes<Summands, 2>(lane_first, lane_second, count);
+    fold_lanes<Summands, 1>(lane_first, lane_second, count);
+    for (std::size_t row = 0; row < count; ++row) {
+      first[begin + row] = lane_first[row * row_lane_count];
+      second[begin + row] = lane_second[row * row_lane_count];
+    }
+  }
+}
+
+// Slot i mod columns; a tile starts at column 0.
+template <class Summands>
+LOGITLOSS_INLINE void sum_columns(const Summands& summands, std::size_t length, std::size_t columns,
+                                  double* __restrict first, double* __restrict second) {
+  for (std::size_t begin = 0; begin < length; begin += columns) {
+    const std::size_t rest = length - begin;
+    const std::size_t count = rest < columns ? rest : columns;
+    for (std::size_t column = 0; column < count; ++column) {
+      summands.add(begin + column, first[column], second[column]);
+    }
+  }
+}
+
 template <class Real>
 bool add_lanes(const Real* __restrict values, std::size_t length, double* __restrict high,
                double* __restrict low) {
   if (!can_be_summed(values, length)) {
     return false;
   }
-  const std::size_t whole = length - length % lane_count;
-  for (std::size_t i = 0; i < whole; i += lane_count) {
-    for (std::size_t lane = 0; lane < lane_count; ++lane) {
-      add_to(high[lane], low[lane], values[i + lane]);
-    }
-  }
-  for (std::size_t lane = 0; lane < length - whole; ++lane) {
-    add_to(high[lane], low[lane], values[whole + lane]);
-  }
+  sum_lanes(Losses<Real>{values}, length, high, low);
   return true;
 }
 
-LOGITLOSS_INLINE void add_lane(double* high, double* low, std::size_t lane, std::size_t other,
-                               double) {
-  add_to(high[lane], low[lane], high[other]);
-  low[lane] += low[other];
-}
-
-LOGITLOSS_INLINE void add_lane(double* high, double*, std::size_t lane, std::size_t other, float) {
-  high[lane] += high[other];
-}
-
-// One slot a row: row_lane_count lanes, then a tree over them, spelled out because a loop over so
-// few would be left in memory.
 template <class Real>
-LOGITLOSS_INLINE void add_row(const Real* values, std::size_t length, double& high, double& low) {
-  double lane_high[row_lane_count] = {};
-  double lane_low[row_lane_count] = {};
-  const std::size_t whole = length - length % row_lane_count;
-  for (std::size_t i = 0; i < whole; i += row_lane_count) {
-    for (std::size_t lane = 0; lane < row_lane_count; ++lane) {
-      add_to(lane_high[lane], lane_low[lane], values[i + lane]);
-    }
-  }
-  for (std::size_t lane = 0; lane < length - whole; ++lane) {
-    add_to(lane_high[lane], lane_low[lane], values[whole + lane]);
-  }
-  static_assert(row_lane_count == 8);
-  constexpr Real kind{};
-  add_lane(lane_high, lane_low, 0, 4, kind);
-  add_lane(lane_high, lane_low, 1, 5, kind);
-  add_lane(lane_high, lane_low, 2, 6, kind);
-  add_lane(lane_high, lane_low, 3, 7, kind);
-  add_lane(lane_high, lane_low, 0, 2, kind);
-  add_lane(lane_high, lane_low, 1, 3, kind);
-  add_lane(lane_high, lane_low, 0, 1, kind);
-  high = lane_high[0];
-  low = lane_low[0];
-}
-
-template <class Real>
-bool add_rows(const Real* values, std::size_t rows, std::size_t row_length, double* high,
-              double* low) {
+bool add_rows(const Real* __restrict values, std::size_t rows, std::size_t row_length,
+              double* __restrict high, double* __restrict low) {
   if (!can_be_summed(values, rows * row_length)) {
     return false;
   }
-  for (std::size_t row = 0; row < rows; ++row) {
-    add_row(values + row * row_length, row_length, high[row], low[row]);
-  }
+  sum_rows(Losses<Real>{values}, rows, row_length, high, low);
   return true;
 }
 
-// Slot i mod columns; a tile starts at column 0.
 template <class Real>
 bool add_columns(const Real* __restrict values, std::size_t length, std::size_t columns,
                  double* __restrict high, double* __restrict low) {
   if (!can_be_summed(values, length)) {
     return false;
   }
-  for (std::size_t first = 0; first < length; first += columns) {
-    const std::size_t rest = length - first;
-    const std::size_t count = rest < columns ? rest : columns;
-    for (std::size_t column = 0; column < count; ++column) {
-      add_to(high[column], low[column], values[first + column]);
-    }
-  }
+  sum_columns(Losses<Real>{values}, length, columns, high, low);
   return true;
-}
-
-// The sum of log1p(e) is the logarithm of the product of all 1 + e, one logarithm for many
-// elements. The product less 1 is what is kept: it does not lose small e beside 1. Each step rounds
-// by 2^-52 of it at most, and 512 elements keep it below 2^512.
-LOGITLOSS_INLINE void add_terms_to(double& sum, double& product, float linear, float e) {
-  sum += static_cast<double>(linear);
-  product = multiply_add(static_cast<double>(e), 1.0 + product, product);
 }
 
 void add_term_lanes(const float* __restrict linear, const float* __restrict exponential,
                     std::size_t length, double* __restrict sum, double* __restrict product) {
-  const std::size_t whole = length - length % lane_count;
-  for (std::size_t i = 0; i < whole; i += lane_count) {
-    for (std::size_t lane = 0; lane < lane_count; ++lane) {
-      add_terms_to(sum[lane], product[lane], linear[i + lane], exponential[i + lane]);
-    }
-  }
-  for (std::size_t lane = 0; lane < length - whole; ++lane) {
-    add_terms_to(sum[lane], product[lane], linear[whole + lane], exponential[whole + lane]);
-  }
+  sum_lanes(Terms{linear, exponential}, length, sum, product);
 }
 
-LOGITLOSS_INLINE void add_term_lane(double* sum, double* product, std::size_t lane,
-                                    std::size_t other) {
-  sum[lane] += sum[other];
-  product[lane] = multiply_add(product[other], 1.0 + product[lane], product[lane]);
-}
-
-LOGITLOSS_INLINE void add_term_row(const float* linear, const float* exponential,
-                                   std::size_t length, double& sum, double& product) {
-  double lane_sum[row_lane_count] = {};
-  double lane_product[row_lane_count] = {};
-  const std::size_t whole = length - length % row_lane_count;
-  for (std::size_t i = 0; i < whole; i += row_lane_count) {
-    for (std::size_t lane = 0; lane < row_lane_count; ++lane) {
-      add_terms_to(lane_sum[lane], lane_product[lane], linear[i + lane], exponential[i + lane]);
-    }
-  }
-  for (std::size_t lane = 0; lane < length - whole; ++lane) {
-    add_terms_to(lane_sum[lane], lane_product[lane], linear[whole + lane],
-                 exponential[whole + lane]);
-  }
-  static_assert(row_lane_count == 8);
-  add_term_lane(lane_sum, lane_product, 0, 4);
-  add_term_lane(lane_sum, lane_product, 1, 5);
-  add_term_lane(lane_sum, lane_product, 2, 6);
-  add_term_lane(lane_sum, lane_product, 3, 7);
-  add_term_lane(lane_sum, lane_product, 0, 2);
-  add_term_lane(lane_sum, lane_product, 1, 3);
-  add_term_lane(lane_sum, lane_product, 0, 1);
-  sum = lane_sum[0];
-  product = lane_product[0];
-}
-
-void add_term_rows(const float* linear, const float* exponential, std::size_t rows,
-                   std::size_t row_length, double* sum, double* product) {
-  for (std::size_t row = 0; row < rows; ++row) {
-    const std::size_t first = row * row_length;
-    add_term_row(linear + first, exponential + first, row_length, sum[row], product[row]);
-  }
+void add_term_rows(const float* __restrict linear, const float* __restrict exponential,
+                   std::size_t rows, std::size_t row_length, double* __restrict sum,
+                   double* __restrict product) {
+  sum_rows(Terms{linear, exponential}, rows, row_length, sum, product);
 }
 
 void add_term_columns(const float* __restrict linear, const float* __restrict exponential,
                       std::size_t length, std::size_t columns, double* __restrict sum,
                       double* __restrict product) {
-  for (std::size_t first = 0; first < length; first += columns) {
-    const std::size_t rest = length - first;
-    const std::size_t count = rest < columns ? rest : columns;
-    for (std::size_t column = 0; column < count; ++column) {
-      add_terms_to(sum[column], product[column], linear[first + column],
-                   exponential[first + column]);
-    }
-  }
+  sum_columns(Terms{linear, exponential}, length, columns, sum, product);
 }
 
 void take_logarithms(double* products, std::size_t count) {
