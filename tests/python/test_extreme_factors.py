@@ -231,3 +231,37 @@ def test_an_ignore_index_is_compared_exactly(dtype: np.dtype[Any]) -> None:
         logitloss.bce_with_logits_grad(logits, targets, ignore_index=2**24)
     targets[targets > 2**24] = 0
     logitloss.bce_with_logits_grad(logits, targets, ignore_index=2**24)
+
+
+@pytest.mark.parametrize("factor", [3.0, 1e15, 1e25])
+@pytest.mark.parametrize("option", ["weight", "pos_weight", "grad_output"])
+def test_factors_beside_subnormal_exponentials(factor: float, option: str) -> None:
+    """A factor above 1 would enlarge what float32 loses where exp(-a) is subnormal or 0."""
+    size = np.linspace(80.0, 150.0, 3001)
+    logits = np.concatenate([size, -size]).astype(np.float32)
+    targets = (logits > 0).astype(np.int8)
+    options: dict[str, Any] = {"reduction": "none", option: factor}
+    scale = options.pop("grad_output", None)
+    loss, grad = logitloss.bce_with_logits_value_and_grad(
+        logits, targets, grad_output=scale, **options
+    )
+    expected = oracle.answer(logits, targets, grad_output=scale, **options)
+    assert oracle.worst(oracle.ulp_error(loss, expected.value, np.float32)) <= 2
+    assert oracle.worst(oracle.ulp_error(grad, expected.grad, np.float32)) <= 2
+
+
+def test_an_element_does_not_depend_on_its_neighbours() -> None:
+    logits, targets = inputs(np.float32)
+    logits[0, :7] = [100.0, -100.0, 87.0, 88.0, 1e38, math.inf, -math.inf]
+    weight = np.ones(SHAPE)
+    weight[0, :3], weight[1, 5], weight[2, -1] = 1e15, 1e-40, 1e30
+    weight[1, 100:200] = 2.0
+    together = logitloss.bce_with_logits_value_and_grad(
+        logits, targets, weight=weight, reduction="none"
+    )
+    for index in [(0, 0), (0, 2), (0, 3), (0, 10), (1, 5), (1, 6), (1, 150), (2, -2), (2, -1)]:
+        alone = logitloss.bce_with_logits_value_and_grad(
+            logits[index], targets[index], weight=weight[index], reduction="none"
+        )
+        for whole, element in zip(together, alone, strict=True):
+            assert same_bits(whole[index], element)
