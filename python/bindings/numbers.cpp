@@ -66,7 +66,9 @@ std::string repr(PyObject* object) {
 }
 
 py::object index_of(PyObject* object) {
-  if (PyBool_Check(object) != 0 || PyIndex_Check(object) == 0) {
+  // Older versions of NumPy let its bools be indices, with a warning.
+  const bool is_bool = PyBool_Check(object) != 0 || type_name(object).starts_with("numpy.bool");
+  if (is_bool || PyIndex_Check(object) == 0) {
     return {};
   }
   py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(object));

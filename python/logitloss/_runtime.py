@@ -7,6 +7,8 @@ import os
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from logitloss import _core
 
 __version__: str = _core.version()
@@ -55,7 +57,7 @@ def set_num_threads(n: int) -> None:
     1
     >>> logitloss.set_num_threads(before)
     """
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
+    if isinstance(n, (bool, np.bool_)) or not hasattr(n, "__index__"):
         raise TypeError(f"n must be an int from 1 to {_MOST_THREADS}, not {type(n).__name__}")
     count = operator.index(n)
     if not 1 <= count <= _MOST_THREADS:

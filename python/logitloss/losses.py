@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
+import numpy as np
+
 from logitloss import _core, _functions
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def _frozen(factor: ArrayLike | None, name: str) -> Any:
 def _axis_number(axis: Any, item: Any) -> int:
     """Return an axis as a plain int, or refuse the argument that it comes from."""
     try:
-        if not isinstance(item, bool):
+        if not isinstance(item, (bool, np.bool_)):
             return operator.index(item)
     except TypeError:
         pass
