@@ -298,7 +298,12 @@ class Worker {
       const double numerator = scalar_numerator();
       scale_ = kernels_.make_scale(numerator, divisor);
       scale_sizes_ = sizes_of_scale(numerator, divisor);
+      is_scale_finite_ = is_finite_quotient(numerator, divisor);
     }
+  }
+
+  static bool is_finite_quotient(double numerator, double divisor) {
+    return std::isfinite(divisor) && std::isfinite(numerator / divisor);
   }
 
   // What float cannot scale derivatives by without harm, as a set of WeightSize.
@@ -341,7 +346,7 @@ class Worker {
     if (spoils_losses || is_unfit_for_float(weight_sizes | scale_sizes_, tile)) {
       mend_in_float64(first, count, tile);
     }
-    if (call_.is_masked() && call_.grad_output.is_present()) {
+    if (call_.is_masked() && !is_scale_finite_) {
       clear_missing(first, count, tile);
     }
     if (prepared.has_bad_target && call_.validate && !call_.is_in_place) {
@@ -485,8 +490,10 @@ class Worker {
       divisors_of_tile_[i] = has_divisors_by_output() ? divisors_[output] : divisor_;
     }
     scale_sizes_ = 0;
-    for (std::int64_t i = 0; std::is_same_v<Real, float> && i < count; ++i) {
+    is_scale_finite_ = true;
+    for (std::int64_t i = 0; i < count; ++i) {
       scale_sizes_ |= sizes_of_scale(numerators_[i], divisors_of_tile_[i]);
+      is_scale_finite_ &= is_finite_quotient(numerators_[i], divisors_of_tile_[i]);
     }
   }
 
@@ -635,6 +642,7 @@ class Worker {
   bool is_scale_uniform_ = true;
   // Of the scale that all elements share, or of any of this tile.
   unsigned scale_sizes_ = 0;
+  bool is_scale_finite_ = true;
   Scale<Real> scale_{};
   Slots losses_;
   Slots denominators_;

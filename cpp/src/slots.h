@@ -94,6 +94,7 @@ class Slots {
       } else {
         add_large(k, high_[k] + product_[k]);
         high_[k] = 0.0;
+        low_[k] = 0.0;
       }
     }
   }

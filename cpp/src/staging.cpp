@@ -228,7 +228,7 @@ void Staging::choose_capacity() {
   }
   const std::int64_t affordable = budget / (bytes * original_.threads);
   const std::int64_t wanted = std::min({most_rows * row, largest_capacity, affordable});
-  capacity_ = std::max({smallest_capacity, 2 * row, wanted / row * row});
+  capacity_ = std::min(original_.size, std::max({smallest_capacity, 2 * row, wanted / row * row}));
 }
 
 bool Staging::allocate() {

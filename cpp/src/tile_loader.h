@@ -47,7 +47,8 @@ class TileLoader {
 
   // The same of element i of the tile that was loaded last, by load_weighted.
   unsigned weight_sizes(std::int64_t i) const {
-    return kernels_.sizes_of(factors_[0] + i, 1) | kernels_.sizes_of(factors_[1] + i, 1);
+    return weight_size(call_.weight, factors_[0][i]) |
+           weight_size(call_.pos_weight, factors_[1][i]);
   }
 
   // Where the weights of the labels come from.
@@ -233,8 +234,18 @@ class TileLoader {
       gather(kernels_, operand, 0, buffer.filled, buffer.values);
       buffer.sizes = sizes_of(operand, 0, operand.length[1], buffer.values);
     }
-    weight_sizes_ |= buffer.sizes;
-    return buffer.values + start;
+    // A tile shorter than a row must not take notice of columns that it does not reach.
+    const Real* values = buffer.values + start;
+    const bool reaches_all = count >= operand.length[1];
+    weight_sizes_ |= reaches_all ? buffer.sizes : sizes_of(operand, first, count, values);
+    return values;
+  }
+
+  // In the type in which a tile of float is looked at.
+  unsigned weight_size(const Operand& operand, Real value) const {
+    const bool is_exact = operand.dtype == Dtype::float64;
+    const Real seen = is_exact ? value : static_cast<Real>(static_cast<float>(value));
+    return kernels_.sizes_of(&seen, 1);
   }
 
   // `values` are the weights as they were loaded, or rounded from float64.

@@ -253,7 +253,7 @@ Recorded read_file(const char* path) {
 TEST_CASE("the bits of every instruction set are those recorded") {
   const Recorded recorded = read_file(LOGITLOSS_BITS_FILE);
   REQUIRE_FALSE(recorded.with_fma.empty());
-  MESSAGE("chosen for this processor: " << logitloss_isa());
+  MESSAGE("chosen for this processor: " << std::string(logitloss_isa()));
   Corpus corpus;
   for (const std::string& isa : available_isas()) {
     const SelectedIsa selected(isa);

@@ -265,3 +265,63 @@ def test_an_element_does_not_depend_on_its_neighbours() -> None:
         )
         for whole, element in zip(together, alone, strict=True):
             assert same_bits(whole[index], element)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("columns", [5, 700, 1024, 1500])
+def test_a_repeated_row_of_weights_is_as_good_as_one_written_out(
+    reduction: Reduction, columns: int
+) -> None:
+    rng = np.random.default_rng(63)
+    logits = rng.normal(size=(3, columns)).astype(np.float32)
+    targets = hard_targets(np.float32, logits.size).reshape(logits.shape)
+    row = rng.random(columns)
+    row[0] = 1e-20
+    for weight in (row, row.astype(np.float32)):
+        whole = np.ascontiguousarray(np.broadcast_to(weight, logits.shape))
+        results = [
+            logitloss.bce_with_logits_value_and_grad(
+                logits, targets, weight=given, reduction=reduction
+            )
+            for given in (weight, whole)
+        ]
+        assert same_bits(results[0][0], results[1][0])
+        assert same_bits(results[0][1], results[1][1])
+
+
+def test_an_infinite_loss_stays_infinite_beside_a_target_out_of_range() -> None:
+    logits, targets = np.zeros(4096, np.float32), np.zeros(4096, np.float32)
+    logits[0], targets[2000] = math.inf, 2.0
+    assert logitloss.bce_with_logits(logits, targets, reduction="sum", validate=False) == math.inf
+
+
+@pytest.mark.parametrize("weight", [math.nan, math.inf, 1e-310])
+@dtypes
+def test_a_missing_element_has_no_gradient_whatever_the_weights_add_up_to(
+    dtype: np.dtype[Any], weight: float
+) -> None:
+    grad = logitloss.bce_with_logits_grad(
+        np.zeros(2, dtype),
+        [0, 0],
+        weight=[weight, 1],
+        where=[True, False],
+        reduction="weighted_mean",
+    )
+    assert grad[1] == 0
+
+
+@dtypes
+def test_an_infinite_weight_gives_an_infinite_gradient(dtype: np.dtype[Any]) -> None:
+    logits, targets = np.ones(1, dtype), np.ones(1, dtype)
+    grad = logitloss.bce_with_logits_grad(logits, targets, pos_weight=math.inf, reduction="none")
+    assert grad[0] == -math.inf
+
+
+def test_integer_weights_near_the_bound_do_not_make_neighbours_matter() -> None:
+    logits = np.random.default_rng(64).normal(size=5000).astype(np.float32)
+    targets = hard_targets(np.float32, logits.size)
+    weight = np.full(logits.size, 2**30 + 31)
+    before = logitloss.bce_with_logits(logits, targets, weight=weight, reduction="none")
+    weight[5] = 2**31 - 1
+    after = logitloss.bce_with_logits(logits, targets, weight=weight, reduction="none")
+    assert np.flatnonzero(before != after).tolist() == [5]

@@ -4,7 +4,9 @@
  *
  * One function computes any subset of {value, gradient, hessian} in one pass over strided
  * arrays. Nothing throws, nothing is written before the arguments are known to be good, and the
- * memory used beside the caller's is small (at most a few bytes for each thousand elements).
+ * memory used beside the caller's is small: a few kilobytes for each thread, a partial sum for each
+ * 16384 elements or 512 reduced ones, and for transposed operands copies of at most 65536 elements
+ * of each and thread, or 8 MiB for all.
  * Results do not depend on the number of threads, nor on strides or alignment, and they have the
  * same bits on every processor with a fused multiply-add.
  *

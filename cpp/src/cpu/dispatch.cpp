@@ -18,7 +18,22 @@ struct Isa {
   const KernelTable* kernels;
 };
 
+#if defined(__x86_64__)
 // The compiler's own test asks CPUID and whether the operating system keeps the registers.
+bool can_run_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi") &&
+         __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt") &&
+         __builtin_cpu_supports("movbe");
+}
+
+bool can_run_avx512() {
+  return can_run_avx2() && __builtin_cpu_supports("avx512f") &&
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
 constexpr Isa isas[] = {
 #if defined(__aarch64__)
     {"neon", [] { return true; }, &neon_kernels},
@@ -26,21 +41,8 @@ constexpr Isa isas[] = {
     {"baseline", [] { return true; }, &baseline_kernels},
 #endif
 #if defined(__x86_64__)
-    {"avx2",
-     [] {
-       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-              __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
-     },
-     &avx2_kernels},
-    {"avx512",
-     [] {
-       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-              __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-              __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-              __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-              __builtin_cpu_supports("avx512vl");
-     },
-     &avx512_kernels},
+    {"avx2", can_run_avx2, &avx2_kernels},
+    {"avx512", can_run_avx512, &avx512_kernels},
 #endif
 };
 

@@ -46,6 +46,18 @@ LOGITLOSS_INLINE Real scaled(Real value, Real high, Real low) {
   return multiply_add(value, high, value * low);
 }
 
+// The same for a value that may be infinite: low is 0 where high is exact.
+template <Labels labels, class Real>
+LOGITLOSS_INLINE Real scaled_by(const Scale<Real>& scale, Real value) {
+  if constexpr (labels == Labels::weighted) {
+    constexpr Real infinity = Real(__builtin_huge_valf());
+    const Real correction = value * scale.low;
+    return multiply_add(value, scale.high, magnitude(value) < infinity ? correction : Real{0});
+  } else {
+    return scaled(value, scale.high, scale.low);
+  }
+}
+
 // Asks for what the chunk of the same place in the next tile needs of streams [k, end). A loop is
 // faster than as many requests in a row: those wait for one another.
 LOGITLOSS_INLINE void fetch_ahead(const Streams& streams, int k, int end, std::size_t first) {
@@ -108,10 +120,10 @@ bool evaluate_tile(const Tile<Real>& arguments) {
         const Real t = sigmoid_from(Pair<Real>{high[i], low[i]});
         if constexpr ((outputs & wants_gradient) != 0) {
           const Real slope = Loss::gradient(x, m, total, t);
-          tile.gradient[i] = scaled(slope, scale.high, scale.low);
+          tile.gradient[i] = scaled_by<labels>(scale, slope);
         }
         if constexpr ((outputs & wants_hessian) != 0) {
-          tile.hessian[i] = scaled(Loss::hessian(total, t), scale.high, scale.low);
+          tile.hessian[i] = scaled_by<labels>(scale, Loss::hessian(total, t));
         }
       }
     }
