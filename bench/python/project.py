@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 ROOT: Final = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "python"))
 
+# Found only by the path that was added above.
 import oracle  # noqa: E402
 
 __all__ = ["ROOT", "oracle", "processor", "provenance", "tracked", "write_json"]

@@ -551,10 +551,10 @@ class Worker {
   }
 
   // The test of is_unfit_for_float for one element.
-  static void take(double result, unsigned sizes, double logit, Real* results, std::int64_t i) {
-    constexpr double tail_start = 87.0;
-    const bool is_tail = std::fabs(logit) >= tail_start && std::isfinite(logit);
-    const bool is_unfit = (sizes & is_extreme) != 0 || ((sizes & amplifies) != 0 && is_tail);
+  void take(double result, unsigned sizes, double logit, Real* results, std::int64_t i) const {
+    const Real x = static_cast<Real>(logit);
+    const bool is_unfit =
+        (sizes & is_extreme) != 0 || ((sizes & amplifies) != 0 && kernels_.holds_tail(&x, 1));
     if (results != nullptr && is_unfit) {
       results[i] = static_cast<Real>(result);
     }

@@ -13,11 +13,11 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import logitloss
 from logitloss.benchmark.command import add_bench_parser, bench
+from logitloss.output_paths import PLOT_SUFFIXES, plot_path
 
 __all__ = ["main"]
 
@@ -25,7 +25,6 @@ _EXIT_FAILURE = 1
 _EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it.
 _EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE, likewise.
 
-_PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 _LARGEST_SEED = 2**32 - 1
 
 _DESCRIPTION = """\
@@ -208,9 +207,9 @@ def _add_demo_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
     )
     parser.add_argument(
         "--plot",
-        type=_plot_path,
+        type=plot_path,
         metavar="FILE",
-        help=f"draw the curves into FILE ({', '.join(_PLOT_SUFFIXES)})",
+        help=f"draw the curves into FILE ({', '.join(PLOT_SUFFIXES)})",
     )
     parser.add_argument("--quiet", action="store_true", help="print only the results")
     parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
@@ -233,27 +232,6 @@ def _whole_number(text: str, *, smallest: int, largest: int | None = None) -> in
     if number is None or number < smallest or (largest is not None and number > largest):
         raise argparse.ArgumentTypeError(f"expected a whole number {bounds}, got {text!r}")
     return number
-
-
-def _plot_path(text: str) -> Path:
-    """Check before any work that a plot can be written to the path."""
-    path = Path(text)
-    if path.suffix.lower() not in _PLOT_SUFFIXES:
-        endings = f"{', '.join(_PLOT_SUFFIXES[:-1])} or {_PLOT_SUFFIXES[-1]}"
-        raise argparse.ArgumentTypeError(f"expected a file name ending in {endings}, got {text!r}")
-    try:
-        # Only opening a file tells reliably whether it can be written. A link may point to a file
-        # that does not exist yet: then that file is tried and removed, and the link stays.
-        file = Path(os.path.realpath(path))
-        existed = file.exists()
-        with file.open("ab"):
-            pass
-        if not existed:
-            file.unlink()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise argparse.ArgumentTypeError(f"cannot write {text!r}: {reason}") from None
-    return path
 
 
 # --- logitloss info --------------------------------------------------------------------

@@ -7,16 +7,15 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from logitloss.benchmark.peers import LIBRARIES, OURS
+from logitloss.output_paths import PLOT_SUFFIXES, plot_path, writable_path
 
 __all__ = ["add_bench_parser", "bench"]
 
 _EXIT_FAILURE: Final = 1
 _EXIT_USAGE: Final = 2
-_PLOT_SUFFIXES: Final = (".png", ".pdf", ".svg")
 _DTYPES: Final = ("float16", "float32", "float64")
 _QUICK_DTYPES: Final = ("float32",)
 _SIZES: Final = (1, 16, 128, *(1 << power for power in range(10, 27, 2)))
@@ -95,12 +94,12 @@ def add_bench_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
     )
     parser.add_argument(
         "--plot",
-        type=_plot_path,
+        type=plot_path,
         metavar="FILE",
-        help=f"draw the results into FILE ({', '.join(_PLOT_SUFFIXES)})",
+        help=f"draw the results into FILE ({', '.join(PLOT_SUFFIXES)})",
     )
     parser.add_argument(
-        "--json", type=_writable_path, metavar="FILE", help="write the results to FILE as JSON"
+        "--json", type=writable_path, metavar="FILE", help="write the results to FILE as JSON"
     )
     parser.add_argument(
         "--ladder",
@@ -249,28 +248,3 @@ def _whole_number(text: str, largest: int) -> int:
             f"expected whole numbers from 1 to {largest}, such as 1000 or 2^10, got {text!r}"
         )
     return number
-
-
-def _plot_path(text: str) -> Path:
-    if Path(text).suffix.lower() not in _PLOT_SUFFIXES:
-        endings = f"{', '.join(_PLOT_SUFFIXES[:-1])} or {_PLOT_SUFFIXES[-1]}"
-        raise argparse.ArgumentTypeError(f"expected a file name ending in {endings}, got {text!r}")
-    return _writable_path(text)
-
-
-def _writable_path(text: str) -> Path:
-    """Check before any work that a file can be written to the path."""
-    path = Path(text)
-    try:
-        # Only opening a file tells reliably whether it can be written. A link may point to a file
-        # that does not exist yet: then that file is tried and removed, and the link stays.
-        file = Path(os.path.realpath(path))
-        existed = file.exists()
-        with file.open("ab"):
-            pass
-        if not existed:
-            file.unlink()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise argparse.ArgumentTypeError(f"cannot write {text!r}: {reason}") from None
-    return path

@@ -246,6 +246,7 @@ def _load_numba(threads: int) -> Peer:
     compiled: Any = numba.njit(fastmath=True, parallel=parallel)
     indices: Any = numba.prange if parallel else range
 
+    # numba, where it is installed, declares no types of its decorators.
     @compiled  # type: ignore[untyped-decorator, unused-ignore]
     def loss(x: Any, y: Any) -> Any:
         total = 0.0
