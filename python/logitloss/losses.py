@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import operator
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeVar
 
 import numpy as np
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from logitloss._functions import Reduction
+
+Loss = TypeVar("Loss", bound="BCEWithLogitsLoss")
 
 # The options of a loss, in the order of its signature, and their defaults.
 _DEFAULTS: dict[str, Any] = {
@@ -41,9 +44,9 @@ def _frozen(factor: ArrayLike | None, name: str) -> Any:
     checked = _core.as_factor(factor, name)
     if isinstance(checked, float):
         return checked
-    copy = checked.copy()
-    copy.flags.writeable = False
-    return copy
+    own = checked.copy()
+    own.flags.writeable = False
+    return own
 
 
 def _axis_number(axis: Any, item: Any) -> int:
@@ -321,6 +324,25 @@ class BCEWithLogitsLoss:
     def __hash__(self) -> int:
         """Return a hash that equal objects share."""
         return hash((type(self), *(_hashable(value) for value in self._options.values())))
+
+    def __replace__(self: Loss, /, **changes: Any) -> Loss:
+        """Return a copy with other options, as `copy.replace` of Python 3.13 does.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a name is not an option, or its value is wrong in itself.
+        """
+        unknown = [name for name in changes if name not in _DEFAULTS]
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__} has no option {unknown[0]!r}; it has "
+                f"{', '.join(_DEFAULTS)}"
+            )
+        other = copy.copy(self)
+        options = MappingProxyType(_checked({**self._options, **changes}))
+        object.__setattr__(other, "_options", options)
+        return other
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         """Refuse: make another object instead."""

@@ -462,3 +462,19 @@ def test_bad_targets_are_found() -> None:
         BCEWithLogitsLoss()([0.0, 0.0], [1, 7])
     BCEWithLogitsLoss(validate=False)([0.0, 0.0], [1, 7])
     BCEWithLogitsLoss(ignore_index=7)([0.0, 0.0], [1, 7])
+
+
+@every_option
+def test_replace(options: dict[str, Any]) -> None:
+    loss = BCEWithLogitsLoss(**options)
+    changes: dict[str, Any] = {"label_smoothing": 0.25, "validate": False}
+    assert loss.__replace__(**changes) == BCEWithLogitsLoss(**{**options, **changes})
+    assert loss == BCEWithLogitsLoss(**options)
+
+
+def test_replace_refuses_what_the_constructor_does() -> None:
+    loss = BCEWithLogitsLoss()
+    with pytest.raises(TypeError, match="has no option 'gamma'; it has weight, pos_weight"):
+        loss.__replace__(gamma=2.0)
+    with pytest.raises(ValueError, match="label_smoothing"):
+        loss.__replace__(label_smoothing=2.0)
