@@ -336,8 +336,7 @@ class BCEWithLogitsLoss:
         unknown = [name for name in changes if name not in _DEFAULTS]
         if unknown:
             raise TypeError(
-                f"{type(self).__name__} has no option {unknown[0]!r}; it has "
-                f"{', '.join(_DEFAULTS)}"
+                f"{type(self).__name__} has no option {unknown[0]!r}; it has {', '.join(_DEFAULTS)}"
             )
         other = copy.copy(self)
         options = MappingProxyType(_checked({**self._options, **changes}))
