@@ -7,7 +7,7 @@ import math
 import operator
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 import numpy as np
 
@@ -15,10 +15,9 @@ from logitloss import _core, _functions
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
 
     from logitloss._functions import Reduction
-
-Loss = TypeVar("Loss", bound="BCEWithLogitsLoss")
 
 # The options of a loss, in the order of its signature, and their defaults.
 _DEFAULTS: dict[str, Any] = {
@@ -325,7 +324,7 @@ class BCEWithLogitsLoss:
         """Return a hash that equal objects share."""
         return hash((type(self), *(_hashable(value) for value in self._options.values())))
 
-    def __replace__(self: Loss, /, **changes: Any) -> Loss:
+    def __replace__(self, /, **changes: Any) -> Self:
         """Return a copy with other options, as `copy.replace` of Python 3.13 does.
 
         Raises
