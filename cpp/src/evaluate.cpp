@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <limits>
 #include <type_traits>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "slots.h"
 #include "staging.h"
 #include "tile_loader.h"
+#include "walk.h"
 
 namespace logitloss {
 namespace {
@@ -31,13 +31,20 @@ struct Shared {
   std::atomic<bool> has_undefined_mean{false};
 };
 
-// The sum over all parts of an output, in their order.
+// The sum over all parts of an output: lanes of parts, and a tree over these, as within a part.
 Sum total_of_parts(const Call& call, const std::vector<Sum>& parts, std::int64_t output) {
-  Sum sum;
-  for (std::int64_t part = 0; part < call.geometry.parts; ++part) {
-    sum.add(parts[static_cast<std::size_t>(output * call.geometry.parts + part)]);
+  const auto first = static_cast<std::size_t>(output * call.geometry.parts);
+  const auto count = static_cast<std::size_t>(call.geometry.parts);
+  Sum lanes[lane_count];
+  for (std::size_t part = 0; part < count; ++part) {
+    lanes[part % lane_count].add(parts[first + part]);
   }
-  return sum;
+  for (std::size_t half = lane_count / 2; half > 0; half /= 2) {
+    for (std::size_t lane = 0; lane < half; ++lane) {
+      lanes[lane].add(lanes[lane + half]);
+    }
+  }
+  return lanes[0];
 }
 
 double reduced_value(Shared& shared, const Sum& loss, const Sum& denominator) {
@@ -103,22 +110,16 @@ class Worker {
 
   void run_unit(std::int64_t unit) {
     const Geometry& geometry = call_.geometry;
-    switch (geometry.walk) {
-      case Walk::elements: {
-        const std::int64_t first = unit * unit_length;
-        Segment all;
-        all.length = std::min(unit_length, call_.size - first);
-        set_divisor(call_.fixed_denominator());
-        evaluate_run(first, all.length, all);
-        return;
-      }
-      case Walk::blocks:
-        return run_blocks(unit);
-      case Walk::rows:
-        return run_rows(unit);
-      case Walk::columns:
-        return run_columns(unit);
+    if (geometry.walk != Walk::elements) {
+      for_each_segment(geometry, unit, capacity,
+                       [&](const Segment& segment) { run_segment(segment); });
+      return;
     }
+    const std::int64_t first = unit * unit_length;
+    Segment all;
+    all.length = std::min(unit_length, call_.size - first);
+    set_divisor(call_.fixed_denominator());
+    evaluate_run(first, all.length, all);
   }
 
   // Not for columns, whose units are no runs of elements.
@@ -134,83 +135,10 @@ class Worker {
     return std::min(unit * geometry.outputs_per_unit, geometry.outputs) * geometry.reduced;
   }
 
-  void run_blocks(std::int64_t unit) {
-    const Geometry& geometry = call_.geometry;
-    if (geometry.parts > 1) {
-      Segment segment;
-      segment.first_output = unit / geometry.parts;
-      segment.part = unit % geometry.parts;
-      const std::int64_t first = segment.part * geometry.part_length;
-      segment.length = std::min(geometry.part_length, geometry.reduced - first);
-      run_segment(segment);
-      return;
-    }
-    const std::int64_t first = unit * geometry.outputs_per_unit;
-    const std::int64_t last = std::min(first + geometry.outputs_per_unit, geometry.outputs);
-    for (std::int64_t output = first; output < last; ++output) {
-      Segment segment;
-      segment.first_output = output;
-      segment.length = geometry.reduced;
-      run_segment(segment);
-    }
-  }
-
-  void run_rows(std::int64_t unit) {
-    const Geometry& geometry = call_.geometry;
-    const std::int64_t fit =
-        std::min(capacity / geometry.reduced, static_cast<std::int64_t>(slot_capacity));
-    const std::int64_t first = unit * geometry.outputs_per_unit;
-    const std::int64_t last = std::min(first + geometry.outputs_per_unit, geometry.outputs);
-    for (std::int64_t output = first; output < last; output += fit) {
-      Segment segment;
-      segment.first_output = output;
-      segment.outputs = std::min(fit, last - output);
-      segment.length = geometry.reduced;
-      run_segment(segment);
-    }
-  }
-
-  void run_columns(std::int64_t unit) {
-    const Geometry& geometry = call_.geometry;
-    const std::int64_t groups =
-        (geometry.outputs + geometry.outputs_per_unit - 1) / geometry.outputs_per_unit;
-    Segment segment;
-    segment.part = unit / groups;
-    segment.first_output = unit % groups * geometry.outputs_per_unit;
-    segment.outputs = std::min(geometry.outputs_per_unit, geometry.outputs - segment.first_output);
-    const std::int64_t first = segment.part * geometry.part_length;
-    segment.length = std::min(geometry.part_length, geometry.reduced - first);
-    run_segment(segment);
-  }
-
-  // Calls visit(first, count) for runs of elements that cover the segment; each starts at slot 0.
-  template <class Visit>
-  void for_each_run_of(const Segment& segment, Visit visit) {
-    const Geometry& geometry = call_.geometry;
-    if (geometry.walk != Walk::columns) {
-      const std::int64_t first =
-          segment.first_output * geometry.reduced + segment.part * geometry.part_length;
-      visit(first, segment.outputs * segment.length);
-      return;
-    }
-    const std::int64_t first = segment.part * geometry.part_length;
-    if (segment.outputs == geometry.outputs) {
-      visit(first * geometry.outputs, segment.length * geometry.outputs);
-      return;
-    }
-    for (std::int64_t r = first; r < first + segment.length; ++r) {
-      visit(r * geometry.outputs + segment.first_output, segment.outputs);
-    }
-  }
-
   // Calls visit(first, count) for the tiles of a run; each starts at slot 0.
   template <class Visit>
   void for_each_tile(std::int64_t run, std::int64_t length, const Segment& segment, Visit visit) {
-    std::int64_t step = capacity;
-    if (call_.geometry.walk == Walk::columns) {
-      const std::int64_t slots = segment.outputs * call_.geometry.repeats;
-      step -= step % slots;
-    }
+    const std::int64_t step = step_of_tiles(call_.geometry, segment, capacity);
     for (std::int64_t done = 0; done < length; done += step) {
       const std::int64_t count = std::min(step, length - done);
       if (staging_.is_active()) {
@@ -246,7 +174,7 @@ class Worker {
       denominators_.clear(call_.geometry, segment);
     }
     sums_denominators_ = needs_denominators && !has_denominators;
-    for_each_run_of(segment, [&](std::int64_t first, std::int64_t count) {
+    for_each_run_of(call_.geometry, segment, [&](std::int64_t first, std::int64_t count) {
       evaluate_run(first, count, segment);
     });
     finish(segment, needs_denominators);
@@ -255,7 +183,7 @@ class Worker {
   void sum_denominators(const Segment& segment) {
     denominators_.clear(call_.geometry, segment);
     is_summing_denominators_ = true;
-    for_each_run_of(segment, [&](std::int64_t run, std::int64_t length) {
+    for_each_run_of(call_.geometry, segment, [&](std::int64_t run, std::int64_t length) {
       for_each_tile(run, length, segment, [&](std::int64_t first, std::int64_t count) {
         add_denominators(first, count);
       });
@@ -297,20 +225,9 @@ class Worker {
     if (is_scale_uniform_ && call_.wants_derivatives()) {
       const double numerator = scalar_numerator();
       scale_ = kernels_.make_scale(numerator, divisor);
-      scale_sizes_ = sizes_of_scale(numerator, divisor);
+      scale_sizes_ = size_of_scale(numerator, divisor);
       is_scale_finite_ = is_finite_quotient(numerator, divisor);
     }
-  }
-
-  static bool is_finite_quotient(double numerator, double divisor) {
-    return std::isfinite(divisor) && std::isfinite(numerator / divisor);
-  }
-
-  // What float cannot scale derivatives by without harm, as a set of WeightSize.
-  static unsigned sizes_of_scale(double numerator, double divisor) {
-    const double size = std::fabs(numerator / divisor);
-    const bool extreme = size > 0x1p60 || (size > 0.0 && size < 0x1p-60);
-    return (size > 1.0 ? unsigned{amplifies} : 0U) | (extreme ? unsigned{is_extreme} : 0U);
   }
 
   void put_parts(const Segment& segment, Slots& slots, std::vector<Sum>& parts) {
@@ -388,12 +305,17 @@ class Worker {
     }
   }
 
+  bool has_finite_scale(std::int64_t i) const {
+    return is_scale_uniform_ ? is_scale_finite_
+                             : is_finite_quotient(numerators_[i], divisors_of_tile_[i]);
+  }
+
   // The gradient and hessian of a missing element are 0, also times an infinite or NaN grad_output.
   void clear_missing(std::int64_t first, std::int64_t count, const Tile<Real>& tile) {
     const std::uint8_t* exists = loader_.load_mask(first, count);
     for (Real* derivative : {tile.gradient, tile.hessian}) {
       for (std::int64_t i = 0; derivative != nullptr && i < count; ++i) {
-        derivative[i] = exists[i] != 0 ? derivative[i] : Real{0};
+        derivative[i] = exists[i] != 0 || has_finite_scale(i) ? derivative[i] : Real{0};
       }
     }
   }
@@ -492,7 +414,7 @@ class Worker {
     scale_sizes_ = 0;
     is_scale_finite_ = true;
     for (std::int64_t i = 0; i < count; ++i) {
-      scale_sizes_ |= sizes_of_scale(numerators_[i], divisors_of_tile_[i]);
+      scale_sizes_ |= size_of_scale(numerators_[i], divisors_of_tile_[i]);
       is_scale_finite_ &= is_finite_quotient(numerators_[i], divisors_of_tile_[i]);
     }
   }
@@ -538,7 +460,7 @@ class Worker {
       }
       for (std::int64_t i = 0; i < length; ++i) {
         const unsigned weight_sizes = loader.weight_sizes(i);
-        const unsigned sizes = weight_sizes | scale_sizes_of(done + i);
+        const unsigned sizes = weight_sizes | scale_size_of(done + i);
         take(results[0][i], weight_sizes, part.logits[i], tile.loss, done + i);
         take(results[1][i], sizes, part.logits[i], tile.gradient, done + i);
         take(results[2][i], sizes, part.logits[i], tile.hessian, done + i);
@@ -546,8 +468,8 @@ class Worker {
     }
   }
 
-  unsigned scale_sizes_of(std::int64_t i) const {
-    return is_scale_uniform_ ? scale_sizes_ : sizes_of_scale(numerators_[i], divisors_of_tile_[i]);
+  unsigned scale_size_of(std::int64_t i) const {
+    return is_scale_uniform_ ? scale_sizes_ : size_of_scale(numerators_[i], divisors_of_tile_[i]);
   }
 
   // The test of is_unfit_for_float for one element.

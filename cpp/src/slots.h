@@ -2,23 +2,12 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 
-#include "plan.h"
 #include "sum.h"
+#include "walk.h"
 
 namespace logitloss {
-
-// What is walked between the clearing of slots and their reading: one part of one output
-// (blocks), a tile of outputs (rows), or outputs side by side (columns).
-struct Segment {
-  std::int64_t first_output = 0;
-  std::int64_t outputs = 1;
-  std::int64_t part = 0;
-  // Elements of each output, a part's.
-  std::int64_t length = 0;
-};
 
 // A slot is a Sum, stored by its parts so that kernels can add to many at once, and, where terms
 // are added, the product of all 1 + exp(-a), less 1, whose logarithm it lacks until it is closed.
@@ -28,16 +17,7 @@ class Slots {
     walk_ = geometry.walk;
     length_ = segment.length;
     outputs_ = segment.outputs;
-    switch (walk_) {
-      case Walk::rows:
-        count_ = outputs_;
-        break;
-      case Walk::columns:
-        count_ = outputs_ * geometry.repeats;
-        break;
-      default:
-        count_ = std::min(length_, static_cast<std::int64_t>(lane_count));
-    }
+    count_ = slot_count(geometry, segment);
     std::fill_n(high_, count_, 0.0);
     std::fill_n(low_, count_, 0.0);
     has_large_ = false;
@@ -89,8 +69,8 @@ class Slots {
     }
     kernels.take_logarithms(product_, static_cast<std::size_t>(count_));
     for (std::int64_t k = 0; k < count_; ++k) {
-      if (std::isfinite(high_[k] + product_[k])) {
-        add_term(high_[k], low_[k], product_[k]);
+      if (is_finite(high_[k] + product_[k])) {
+        add_to(high_[k], low_[k], product_[k]);
       } else {
         add_large(k, high_[k] + product_[k]);
         high_[k] = 0.0;
@@ -105,7 +85,7 @@ class Slots {
     const std::int64_t slot = walk_ == Walk::rows ? index / length_ : index % count_;
     constexpr double largest_summed = 0x1p960;
     if (term >= -largest_summed && term <= largest_summed) {
-      add_term(high_[slot], low_[slot], term);
+      add_to(high_[slot], low_[slot], term);
       return;
     }
     add_large(slot, scaled);
@@ -138,7 +118,7 @@ class Slots {
       std::fill_n(large_high_, count_, 0.0);
       std::fill_n(large_low_, count_, 0.0);
     }
-    add_term(large_high_[slot], large_low_[slot], scaled);
+    add_to(large_high_[slot], large_low_[slot], scaled);
   }
 
   Sum slot(std::int64_t k) const {
@@ -156,10 +136,10 @@ class Slots {
   Sum tree() {
     for (std::int64_t half = static_cast<std::int64_t>(lane_count) / 2; half > 0; half /= 2) {
       for (std::int64_t k = 0; k + half < count_ && k < half; ++k) {
-        add_term(high_[k], low_[k], high_[k + half]);
+        add_to(high_[k], low_[k], high_[k + half]);
         low_[k] += low_[k + half];
         if (has_large_) {
-          add_term(large_high_[k], large_low_[k], large_high_[k + half]);
+          add_to(large_high_[k], large_low_[k], large_high_[k + half]);
           large_low_[k] += large_low_[k + half];
         }
       }

@@ -1,12 +1,14 @@
 // The functions that every instruction set provides, as plain tables of pointers.
 //
-// This header is included by files that are compiled for different processors, so it holds data
-// types alone: an inline function here could be compiled for one processor and be picked by the
-// linker for all of them.
+// This header is included by files that are compiled for different processors, so what it defines
+// are data types: an inline function could be compiled for one processor and be picked by the
+// linker for all of them. Those of the mathematics have internal linkage.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+
+#include "../math/factor.h"
 
 namespace logitloss {
 
@@ -46,13 +48,6 @@ constexpr unsigned output_sets = 16;
 enum class Labels : int { targets, unit, weighted };
 
 constexpr int labels_count = 3;
-
-// A factor in two parts, so that multiplying by it costs one rounding and not two.
-template <class Real>
-struct Scale {
-  Real high;
-  Real low;
-};
 
 // An array's part that the next tile will need.
 struct Stream {
@@ -116,10 +111,6 @@ struct Prepared {
   bool has_bad_target;
   std::size_t existing;
 };
-
-// Weights above 1 amplify the rounding of subnormal numbers. A product of two weights that are not
-// extreme, that is neither above 2^30 nor, but for 0, below 2^-30, is within the range of float.
-enum WeightSize : unsigned { amplifies = 1, is_extreme = 2 };
 
 // Slots are running sums. The slot of element i of a tile is i modulo the number of slots (lanes,
 // columns) or i divided by the row length (rows).

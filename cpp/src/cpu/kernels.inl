@@ -12,6 +12,9 @@
 #endif
 
 #include "../losses/binary_cross_entropy.h"
+#include "../math/element_types.h"
+#include "../math/factor.h"
+#include "../math/sums.h"
 #include "kernel_table.h"
 
 namespace logitloss {
@@ -41,21 +44,10 @@ bool holds_bad_target(const Real* targets, std::size_t length) {
   return outside != 0;
 }
 
-template <class Real>
-LOGITLOSS_INLINE Real scaled(Real value, Real high, Real low) {
-  return multiply_add(value, high, value * low);
-}
-
-// The same for a value that may be infinite: low is 0 where high is exact.
 template <Labels labels, class Real>
 LOGITLOSS_INLINE Real scaled_by(const Scale<Real>& scale, Real value) {
-  if constexpr (labels == Labels::weighted) {
-    constexpr Real infinity = Real(__builtin_huge_valf());
-    const Real correction = value * scale.low;
-    return multiply_add(value, scale.high, magnitude(value) < infinity ? correction : Real{0});
-  } else {
-    return scaled(value, scale.high, scale.low);
-  }
+  return labels == Labels::weighted ? scaled_also_if_infinite(value, scale.high, scale.low)
+                                    : scaled(value, scale.high, scale.low);
 }
 
 // Asks for what the chunk of the same place in the next tile needs of streams [k, end). A loop is
@@ -227,30 +219,6 @@ void denominators(const Real* weight, const std::uint8_t* exists, std::size_t le
   }
 }
 
-LOGITLOSS_INLINE void split_quotient(double numerator, double denominator, Scale<float>& scale) {
-  const double quotient = numerator / denominator;
-  scale.high = static_cast<float>(quotient);
-  scale.low = static_cast<float>(quotient - static_cast<double>(scale.high));
-}
-
-LOGITLOSS_INLINE void split_quotient(double numerator, double denominator, Scale<double>& scale) {
-  scale.high = numerator / denominator;
-  scale.low = 0.0;
-  if constexpr (fused) {
-    scale.low = multiply_add(-scale.high, denominator, numerator) / denominator;
-  }
-}
-
-template <class Real>
-LOGITLOSS_INLINE Scale<Real> quotient_of(double numerator, double denominator) {
-  Scale<Real> scale{};
-  split_quotient(numerator, denominator, scale);
-  const bool finite = magnitude(scale.high) <= largest_summed<Real>;
-  scale.low = finite ? scale.low : Real{0};
-  const bool defined = denominator != 0.0;
-  return {defined ? scale.high : Real{0}, defined ? scale.low : Real{0}};
-}
-
 template <class Real>
 Scale<Real> make_scale(double numerator, double denominator) {
   return quotient_of<Real>(numerator, denominator);
@@ -260,9 +228,7 @@ template <class Real>
 void scale_tile(Real* values, const double* numerators, const double* denominators,
                 std::size_t length) {
   for (std::size_t i = 0; i < length; ++i) {
-    const Scale<double> factor = quotient_of<double>(numerators[i], denominators[i]);
-    const auto value = static_cast<double>(values[i]);
-    values[i] = static_cast<Real>(scaled(value, factor.high, factor.low));
+    values[i] = scaled_by_quotient(values[i], numerators[i], denominators[i]);
   }
 }
 

@@ -1,23 +1,4 @@
 // Sums of a tile of values into slots of float64. Included by kernels.inl alone.
-//
-// float values are summed in plain double, which leaves 29 bits to spare; double values are
-// summed with the error of each addition kept (Knuth's two-sum), so that a sum is as good as
-// one of its terms.
-
-// Terms up to here cannot overflow a sum of 2^60 of them.
-template <class Real>
-constexpr Real largest_summed = Real(sizeof(Real) == sizeof(float) ? 0x1.fffffep127 : 0x1p960);
-
-LOGITLOSS_INLINE void add_to(double& high, double&, float term) {
-  high += static_cast<double>(term);
-}
-
-LOGITLOSS_INLINE void add_to(double& high, double& low, double term) {
-  const double sum = high + term;
-  const double part = sum - high;
-  low += (high - (sum - part)) + (term - part);
-  high = sum;
-}
 
 // Whether all magnitudes can be summed as they are. Without their signs, numbers are ordered as
 // their bits are, infinities and then NaNs last, and integers have a maximum that vectorises.
@@ -32,10 +13,7 @@ LOGITLOSS_INLINE bool can_be_summed(const Real* values, std::size_t length) {
   return bit_cast<Real>(largest) <= largest_summed<Real>;
 }
 
-// What is summed: losses, each in two parts of a slot, or terms. The sum of log1p(e) is the
-// logarithm of the product of all 1 + e, one logarithm for many elements. The product less 1 is
-// what is kept: it does not lose small e beside 1. Each step rounds by 2^-52 of it at most, and 512
-// elements keep it below 2^512.
+// What is summed: losses, each in two parts of a slot, or terms, a sum and a product.
 template <class Real>
 struct Losses {
   const Real* values;
@@ -66,7 +44,7 @@ struct Terms {
   static LOGITLOSS_INLINE void join(double& sum, double& product, double other_sum,
                                     double other_product) {
     sum += other_sum;
-    product = multiply_add(other_product, 1.0 + product, product);
+    multiply_into(product, other_product);
   }
 };
 
