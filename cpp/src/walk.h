@@ -2,7 +2,6 @@
 // Processors share it, so that all of them sum in one order.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 
 #include "math/platform.h"
@@ -24,7 +23,7 @@ namespace {
 
 // Rows that are summed at once: a tile of `capacity` elements of them.
 LOGITLOSS_INLINE std::int64_t rows_of_tile(const Geometry& geometry, std::int64_t capacity) {
-  return std::min(capacity / geometry.reduced, static_cast<std::int64_t>(slot_capacity));
+  return least(capacity / geometry.reduced, static_cast<std::int64_t>(slot_capacity));
 }
 
 LOGITLOSS_INLINE Segment segment_of_columns(const Geometry& geometry, std::int64_t unit) {
@@ -33,9 +32,9 @@ LOGITLOSS_INLINE Segment segment_of_columns(const Geometry& geometry, std::int64
   Segment segment;
   segment.part = unit / groups;
   segment.first_output = unit % groups * geometry.outputs_per_unit;
-  segment.outputs = std::min(geometry.outputs_per_unit, geometry.outputs - segment.first_output);
+  segment.outputs = least(geometry.outputs_per_unit, geometry.outputs - segment.first_output);
   segment.length =
-      std::min(geometry.part_length, geometry.reduced - segment.part * geometry.part_length);
+      least(geometry.part_length, geometry.reduced - segment.part * geometry.part_length);
   return segment;
 }
 
@@ -44,7 +43,7 @@ LOGITLOSS_INLINE Segment segment_of_part(const Geometry& geometry, std::int64_t 
   segment.first_output = unit / geometry.parts;
   segment.part = unit % geometry.parts;
   segment.length =
-      std::min(geometry.part_length, geometry.reduced - segment.part * geometry.part_length);
+      least(geometry.part_length, geometry.reduced - segment.part * geometry.part_length);
   return segment;
 }
 
@@ -63,11 +62,11 @@ LOGITLOSS_INLINE void for_each_segment(const Geometry& geometry, std::int64_t un
   const bool are_rows = geometry.walk == Walk::rows;
   const std::int64_t at_once = are_rows ? rows_of_tile(geometry, capacity) : 1;
   const std::int64_t first = unit * geometry.outputs_per_unit;
-  const std::int64_t last = std::min(first + geometry.outputs_per_unit, geometry.outputs);
+  const std::int64_t last = least(first + geometry.outputs_per_unit, geometry.outputs);
   for (std::int64_t output = first; output < last; output += at_once) {
     Segment segment;
     segment.first_output = output;
-    segment.outputs = std::min(at_once, last - output);
+    segment.outputs = least(at_once, last - output);
     segment.length = geometry.reduced;
     visit(segment);
   }
@@ -108,7 +107,7 @@ LOGITLOSS_INLINE std::int64_t slot_count(const Geometry& geometry, const Segment
     case Walk::columns:
       return segment.outputs * geometry.repeats;
     default:
-      return std::min(segment.length, static_cast<std::int64_t>(lane_count));
+      return least(segment.length, static_cast<std::int64_t>(lane_count));
   }
 }
 

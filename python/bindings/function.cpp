@@ -543,6 +543,8 @@ class Call {
         throw std::bad_alloc();
       case LOGITLOSS_INVALID_ARGUMENT:
         throw py::value_error(report.message);
+      case LOGITLOSS_DEVICE_ERROR:
+        throw std::runtime_error(report.message);
     }
   }
 

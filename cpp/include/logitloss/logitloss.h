@@ -67,7 +67,8 @@ typedef enum logitloss_status {
   LOGITLOSS_OK,
   LOGITLOSS_INVALID_ARGUMENT, /**< Nothing was written. */
   LOGITLOSS_INVALID_TARGET,   /**< A target outside [0, 1]; outputs are unspecified. */
-  LOGITLOSS_OUT_OF_MEMORY     /**< Nothing was written. */
+  LOGITLOSS_OUT_OF_MEMORY,    /**< Nothing was written. */
+  LOGITLOSS_DEVICE_ERROR      /**< A device or its driver failed; see logitloss_cuda.h. */
 } logitloss_status;
 
 /**

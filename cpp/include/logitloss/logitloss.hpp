@@ -81,6 +81,8 @@ inline void run(const logitloss_bce_request& request) {
       throw std::bad_alloc();
     case LOGITLOSS_INVALID_ARGUMENT:
       throw std::invalid_argument(report.message);
+    case LOGITLOSS_DEVICE_ERROR:
+      throw std::runtime_error(report.message);
   }
 }
 

@@ -27,7 +27,7 @@ LOGITLOSS_INLINE Pair<Real> exp_of(Real x) {
   const Real n = shifted - C::shifter;
   const Real exact_part = multiply_add(n, -C::ln2_high, x);
   const Real r = multiply_add(n, -C::ln2_low, exact_part);
-  const Real s = multiply_add(r * r, horner(C::exp_tail, r), r);
+  const Real s = multiply_add(r * r, horner<C::exp_tail>(r), r);
   const Real high = Real{1} + s;
   const Real low = (Real{1} - high) + s;
   // 2^(n + 64) is a normal number for every n. Its product with 2^-64 is exact, also where it is

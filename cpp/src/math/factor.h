@@ -71,6 +71,13 @@ LOGITLOSS_INLINE bool is_finite_quotient(double numerator, double denominator) {
   return is_finite(denominator) && is_finite(numerator / denominator);
 }
 
+// Whether exp(-|x|) is subnormal, or 0 although x is finite.
+template <class Real>
+LOGITLOSS_INLINE bool is_in_tail(Real x) {
+  const Real size = magnitude(x);
+  return size >= Constants<Real>::tail_start && size < Real(__builtin_huge_valf());
+}
+
 // As a set of WeightSize.
 template <class Real>
 LOGITLOSS_INLINE unsigned size_of_weight(Real weight) {

@@ -17,7 +17,7 @@ namespace {
 template <class Real>
 LOGITLOSS_INLINE Real log1p_of(Pair<Real> e) {
   using C = Constants<Real>;
-  const Real tail = horner(C::log1p_tail, e.high - C::centre);
+  const Real tail = horner<C::log1p_tail>(e.high - C::centre);
   const Real low = e.low * multiply_add(Real(-0.5), e.high, Real{1});
   return e.high + multiply_add(e.high * e.high, -tail, low);
 }

@@ -11,13 +11,13 @@ namespace {
 // An approximation to 1 / (1 + e) for e in [0, 1], never below 1/2, with a relative error below
 // 2^-13.8.
 LOGITLOSS_INLINE float approximate_reciprocal(float e) {
-  return horner(Constants<float>::reciprocal, e - Constants<float>::centre);
+  return horner<Constants<float>::reciprocal>(e - Constants<float>::centre);
 }
 
 // The same with a relative error below 2^-31: a polynomial good to 16 bits and one Newton step,
 // whose result would lie below the reciprocal; 2^-32 lifts it above.
 LOGITLOSS_INLINE double approximate_reciprocal(double e) {
-  const double r = horner(Constants<double>::reciprocal, e - Constants<double>::centre);
+  const double r = horner<Constants<double>::reciprocal>(e - Constants<double>::centre);
   return multiply_add(r, multiply_add(-r, e, (1.0 + 0x1p-32) - r), r);
 }
 

@@ -8,11 +8,25 @@
 #define LOGITLOSS_INLINE inline __attribute__((always_inline))
 #endif
 
+// A function that is too large to stand wherever it is called.
+#if defined(__CUDACC__)
+#define LOGITLOSS_OUTLINED __host__ __device__ __noinline__
+#else
+#define LOGITLOSS_OUTLINED __attribute__((noinline))
+#endif
+
 // Stands before a loop whose iterations may touch the same element, each its own, and no other.
 #if defined(__clang__)
 #define LOGITLOSS_INDEPENDENT_ITERATIONS _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define LOGITLOSS_INDEPENDENT_ITERATIONS _Pragma("GCC ivdep")
+#endif
+
+// Stands before a loop over a few values that are to live in registers.
+#if defined(__CUDACC__)
+#define LOGITLOSS_UNROLLED _Pragma("unroll")
+#else
+#define LOGITLOSS_UNROLLED _Pragma("GCC unroll 8")
 #endif
 
 namespace logitloss {
@@ -90,6 +104,12 @@ LOGITLOSS_INLINE double exponent_of(double x) {
   return from_bits<double>((bits_of(x) >> 52) | bits_of(two_to_52)) - (two_to_52 + 1023.0);
 }
 
+// By value: a reference to a constant is more than a device can have.
+template <class Number>
+LOGITLOSS_INLINE Number least(Number a, Number b) {
+  return b < a ? b : a;
+}
+
 // a b + c, rounded once where `fused`.
 LOGITLOSS_INLINE float multiply_add(float a, float b, float c) {
   if constexpr (fused) {
@@ -109,12 +129,14 @@ LOGITLOSS_INLINE double multiply_add(double a, double b, double c) {
 
 // Horner's rule over an array of coefficients, lowest degree first. It recurses at compile time
 // because a loop inside the loop over elements would keep that from being vectorised.
-template <int first = 0, int count, class Real>
-LOGITLOSS_INLINE Real horner(const Real (&coefficients)[count], Real x) {
-  if constexpr (first == count - 1) {
-    return coefficients[first];
+template <const auto& coefficients, int first = 0, class Real>
+LOGITLOSS_INLINE Real horner(Real x) {
+  constexpr Real coefficient = coefficients[first];
+  constexpr int last = sizeof(coefficients) / sizeof(Real) - 1;
+  if constexpr (first == last) {
+    return coefficient;
   } else {
-    return multiply_add(horner<first + 1>(coefficients, x), x, coefficients[first]);
+    return multiply_add(horner<coefficients, first + 1>(x), x, coefficient);
   }
 }
 

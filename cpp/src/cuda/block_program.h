@@ -1,0 +1,900 @@
+// What a block of threads does, written once: a GPU runs it, and so does the host, thread after
+// thread, to be compared with the CPU's kernels bit by bit.
+//
+// A program is a sequence of phases. In a phase each thread works by itself; between phases all
+// wait for one another. What passes from one phase to the next lies in shared memory. A Block
+// provides
+//
+//   each_thread(f)      a phase: f(thread) for every thread, then all wait
+//   one_thread(f)       f() in one thread; the others go on
+//   wait()              all wait
+//   merge(word, bits)   word |= bits, by many threads at once
+//
+// The order of every sum is that of the CPU: the walk, the slots and the tree are the same.
+#pragma once
+
+#include <cstdint>
+
+#include "../losses/binary_cross_entropy.h"
+#include "../walk.h"
+#include "elements.h"
+
+namespace logitloss::cuda {
+namespace {
+
+// Threads of a block, and elements of a tile that each of them takes.
+constexpr int block_threads = 128;
+template <class Real>
+constexpr int elements_per_thread = static_cast<int>(tile_length<Real>) / block_threads;
+
+// What was seen of a tile, as bits.
+enum Seen : unsigned {
+  seen_bad_target = 1,
+  // Weights: amplifies and is_extreme, shifted by two.
+  seen_amplifying_weight = amplifies << 2,
+  seen_extreme_weight = is_extreme << 2,
+  seen_tail = 16,
+  // A loss that a plain sum cannot take.
+  seen_large = 32,
+};
+
+// Room of a block that sums, beside its slots.
+template <class Real>
+struct Shared {
+  alignas(16) Real loss[tile_length<Real>];
+  alignas(16) Real exponential[tile_length<Real>];
+  // Lanes of rows that are summed at once.
+  double lane_first[block_threads];
+  double lane_second[block_threads];
+  unsigned seen;
+};
+
+// The slots of a segment, in the order of additions of class Slots, and the sums of denominators of
+// its outputs.
+struct SlotArrays {
+  double* high;
+  double* low;
+  double* product;
+  double* large_high;
+  double* large_low;
+  Sum* denominators;
+
+  static constexpr std::size_t bytes(std::size_t capacity) {
+    return capacity * (5 * sizeof(double) + sizeof(Sum));
+  }
+
+  LOGITLOSS_INLINE SlotArrays(double* memory, std::size_t capacity)
+      : high(memory),
+        low(memory + capacity),
+        product(memory + 2 * capacity),
+        large_high(memory + 3 * capacity),
+        large_low(memory + 4 * capacity),
+        denominators(reinterpret_cast<Sum*>(memory + 5 * capacity)) {}
+
+  LOGITLOSS_INLINE Sum sum(std::int64_t k) const {
+    return {high[k], low[k], large_high[k], large_low[k]};
+  }
+
+  LOGITLOSS_INLINE void set(std::int64_t k, const Sum& sum) const {
+    high[k] = sum.high;
+    low[k] = sum.low;
+    product[k] = 0.0;
+    large_high[k] = sum.large_high;
+    large_low[k] = sum.large_low;
+  }
+};
+
+// One element as it is read: the logit, the weights of the two labels and what they are made of.
+template <class Real>
+struct Element {
+  Real x;
+  Real negative;
+  Real positive;
+  Real total;
+  bool exists;
+  unsigned seen;
+};
+
+// Whether the target marks the element as missing; compared as float64, which holds all targets
+// that can be marks.
+LOGITLOSS_INLINE bool is_ignored(const DeviceCall& call, std::int64_t index) {
+  if (!call.has_ignore_index) {
+    return false;
+  }
+  const double target = load_one<double>(call.targets, index);
+  const double mark = call.ignore_index;
+  return target == mark || (mark != mark && target != target);
+}
+
+LOGITLOSS_OUTLINED bool is_missing(const DeviceCall& call, std::int64_t index) {
+  if (call.where.is_present()) {
+    const bool is_there = load_one<float>(call.where, index) != 0.0F;
+    return !is_there || is_ignored(call, index);
+  }
+  return is_ignored(call, index);
+}
+
+template <class Real>
+LOGITLOSS_INLINE unsigned seen_of_weight(const DeviceOperand& weight, std::int64_t index,
+                                         Real value) {
+  if (!weight.is_present() || sizeof(Real) == sizeof(double)) {
+    return 0;
+  }
+  const bool is_exact = weight.is_number || weight.dtype == Dtype::float64;
+  return (is_exact ? size_of_weight(load_one<double>(weight, index)) : size_of_weight(value)) << 2;
+}
+
+template <class Real>
+LOGITLOSS_INLINE Real weight_of(const DeviceOperand& weight, std::int64_t index) {
+  return weight.is_present() ? load_one<Real>(weight, index) : Real{1};
+}
+
+// `factor` multiplies the weight; `x` and `target` are as they were read.
+template <class Real>
+LOGITLOSS_INLINE Element<Real> make_element(const DeviceCall& call, std::int64_t index, Real x,
+                                            Real target, Real factor, bool as_weighted) {
+  const bool has_complement =
+      call.targets.dtype == Dtype::float64 && sizeof(Real) == sizeof(float);
+  const bool is_weighted = as_weighted || call.has_weights();
+  const bool are_targets = !is_weighted && !has_complement && call.label_smoothing == 0.0;
+  Real y = target;
+  Real complement = Real{1} - y;
+  if (has_complement) {
+    const double exact = load_one<double>(call.targets, index);
+    y = rounded_target<Real>(exact);
+    complement = static_cast<Real>(1.0 - exact);
+  }
+  Element<Real> element{x, complement, y, Real{1}, true, 0};
+  bool is_bad = !(y >= Real{0}) || !(y <= Real{1});
+  if (!are_targets) {
+    const auto smoothing_factor = static_cast<Real>(1.0 - call.label_smoothing);
+    const auto smoothing_offset = static_cast<Real>(call.label_smoothing / 2.0);
+    element.positive = multiply_add(y, smoothing_factor, smoothing_offset);
+    element.negative = multiply_add(complement, smoothing_factor, smoothing_offset);
+    is_bad = is_bad || !(complement >= Real{0});
+  }
+  if (is_weighted) {
+    const Real weight = weight_of<Real>(call.weight, index);
+    const Real pos_weight = weight_of<Real>(call.pos_weight, index);
+    element.positive = element.positive * pos_weight * (weight * factor);
+    element.negative = element.negative * (weight * factor);
+    element.seen = seen_of_weight(call.weight, index, weight) |
+                   seen_of_weight(call.pos_weight, index, pos_weight);
+  }
+  if (call.is_masked() && is_missing(call, index)) {
+    element.x = Real(__builtin_huge_valf());
+    element.positive = is_weighted ? Real{0} : Real{1};
+    element.negative = Real{0};
+    element.exists = false;
+    is_bad = false;
+  }
+  element.total = is_weighted ? element.negative + element.positive : Real{1};
+  element.seen |= is_bad ? unsigned{seen_bad_target} : 0U;
+  element.seen |= is_in_tail(element.x) ? unsigned{seen_tail} : 0U;
+  return element;
+}
+
+// What derivatives are multiplied by: the quotient of two numbers, of which a segment has one pair
+// or each element its own.
+template <class Real>
+struct Factor {
+  bool is_uniform;
+  double numerator;
+  double denominator;
+  // The quotient, or 1 where elements have their own.
+  Scale<Real> scale;
+};
+
+template <class Real>
+LOGITLOSS_INLINE Factor<Real> factor_of(const DeviceCall& call, double denominator) {
+  const bool has_one_numerator =
+      !call.grad_output.is_present() || call.grad_output.is_scalar();
+  Factor<Real> factor{has_one_numerator && !call.has_divisors_by_output(), 1.0, denominator,
+                      {Real{1}, Real{0}}};
+  if (has_one_numerator && call.grad_output.is_present()) {
+    factor.numerator = load_one<double>(call.grad_output, 0);
+  }
+  if (factor.is_uniform) {
+    factor.scale = quotient_of<Real>(factor.numerator, denominator);
+  }
+  return factor;
+}
+
+// The result of one element.
+template <class Real>
+struct Result {
+  Real loss = Real{0};
+  Real linear = Real{0};
+  Real exponential = Real{0};
+  Real gradient = Real{0};
+  Real hessian = Real{0};
+};
+
+template <class Real>
+LOGITLOSS_INLINE Real scaled_derivative(Real derivative, const Factor<Real>& factor,
+                                        double numerator, double denominator, bool is_weighted) {
+  const Real once = is_weighted
+                        ? scaled_also_if_infinite(derivative, factor.scale.high, factor.scale.low)
+                        : scaled(derivative, factor.scale.high, factor.scale.low);
+  return factor.is_uniform ? once : scaled_by_quotient(once, numerator, denominator);
+}
+
+template <class Real>
+LOGITLOSS_INLINE Result<Real> evaluate_element(const Element<Real>& element, unsigned outputs,
+                                               const Factor<Real>& factor, double numerator,
+                                               double denominator, bool is_weighted) {
+  using Loss = BinaryCrossEntropy;
+  const Pair<Real> e = Loss::exponential(element.x);
+  const Real m = Loss::opposed(element.x, element.negative, element.positive);
+  Result<Real> result;
+  if ((outputs & wants_terms) != 0) {
+    result.linear = Loss::linear(element.x, m);
+    result.exponential = e.high;
+  }
+  if ((outputs & wants_loss) != 0) {
+    result.loss = Loss::loss(element.x, m, element.total, e);
+  }
+  if ((outputs & (wants_gradient | wants_hessian)) != 0) {
+    const Real t = sigmoid_from(e);
+    if ((outputs & wants_gradient) != 0) {
+      result.gradient = scaled_derivative(Loss::gradient(element.x, m, element.total, t), factor,
+                                          numerator, denominator, is_weighted);
+    }
+    if ((outputs & wants_hessian) != 0) {
+      result.hessian = scaled_derivative(Loss::hessian(element.total, t), factor, numerator,
+                                         denominator, is_weighted);
+    }
+  }
+  return result;
+}
+
+LOGITLOSS_INLINE bool is_unfit_for_float(unsigned sizes, bool is_in_tail) {
+  return (sizes & is_extreme) != 0 || ((sizes & amplifies) != 0 && is_in_tail);
+}
+
+// The program of one block over one call. Members are the same for all threads.
+template <class Real, class Block>
+class Program {
+ public:
+  static constexpr auto capacity = static_cast<std::int64_t>(tile_length<Real>);
+  static constexpr int per_thread = elements_per_thread<Real>;
+
+  // A program that sums nothing is given no memory.
+  LOGITLOSS_INLINE Program(const DeviceCall& call, Block& block, Shared<Real>* shared,
+                           const SlotArrays& slots)
+      : call_(call), block_(block), shared_(shared), slots_(slots) {}
+
+  // Elements [unit * capacity, ...) of a call that sums nothing, without weights, masks or
+  // factors that float cannot take.
+  template <unsigned outputs>
+  LOGITLOSS_INLINE void run_plain_elements(std::int64_t unit) {
+    const Factor<Real> factor = factor_of<Real>(call_, call_.fixed_denominator);
+    const std::int64_t first = unit * capacity;
+    evaluate_plain<outputs>(first, least(capacity, call_.size - first), factor);
+  }
+
+  // The same of any call that sums nothing.
+  LOGITLOSS_INLINE void run_elements(std::int64_t unit) {
+    const Factor<Real> factor = factor_of<Real>(call_, call_.fixed_denominator);
+    const std::int64_t first = unit * capacity;
+    const unsigned outputs = (call_.value.is_present() ? wants_loss : 0U) | derivatives();
+    evaluate(first, least(capacity, call_.size - first), Segment{}, factor, outputs);
+  }
+
+  // A unit of a plain call that sums its losses.
+  template <unsigned outputs>
+  LOGITLOSS_INLINE void run_plain_sums(std::int64_t unit) {
+    const Factor<Real> factor = factor_of<Real>(call_, call_.fixed_denominator);
+    for_each_segment(call_.geometry, unit, capacity, [&](const Segment& segment) {
+      clear(segment);
+      for_each_tile(segment, [&](std::int64_t first, std::int64_t count) {
+        evaluate_plain<outputs>(first, count, factor);
+        add_losses(segment, first, count);
+      });
+      finish(segment);
+    });
+  }
+
+  // A unit of any call that sums losses or denominators.
+  LOGITLOSS_INLINE void run_sums(std::int64_t unit) {
+    for_each_segment(call_.geometry, unit, capacity, [&](const Segment& segment) {
+      find_denominators(segment);
+      const bool is_summed = call_.has_summed_denominator;
+      const Factor<Real> factor =
+          factor_of<Real>(call_, is_summed ? slots_.denominators[0].value() : fixed());
+      const unsigned losses = losses_wanted();
+      // In place, the sum of a difficult tile reads logits again.
+      const unsigned with_losses = call_.is_in_place ? losses : losses | derivatives();
+      clear(segment);
+      for_each_tile(segment, [&](std::int64_t first, std::int64_t count) {
+        evaluate(first, count, segment, factor, with_losses);
+        if (losses != 0) {
+          add_losses(segment, first, count);
+        }
+        if (call_.is_in_place) {
+          evaluate(first, count, segment, factor, derivatives());
+        }
+      });
+      if (losses != 0) {
+        finish(segment);
+      }
+    });
+  }
+
+  // The sums of denominators of a unit, into the parts.
+  LOGITLOSS_INLINE void run_denominators(std::int64_t unit) {
+    for_each_segment(call_.geometry, unit, capacity, [&](const Segment& segment) {
+      sum_denominators(segment);
+      put_parts(segment, call_.denominators);
+    });
+  }
+
+  // The denominator of one output that has several parts.
+  LOGITLOSS_INLINE void run_total_denominator(std::int64_t output) {
+    sum_parts(call_.denominators, output);
+    block_.each_thread([&](int thread) {
+      if (thread == 0) {
+        call_.total_denominators[output] = slots_.sum(0);
+      }
+    });
+  }
+
+  // The value of one output that has several parts.
+  LOGITLOSS_INLINE void run_value(std::int64_t output) {
+    sum_parts(call_.losses, output);
+    block_.each_thread([&](int thread) {
+      if (thread == 0) {
+        put_value(output, slots_.sum(0),
+                  call_.has_summed_denominator ? call_.total_denominators[output] : fixed_sum());
+      }
+    });
+  }
+
+  // The value of an output that is a sum or a mean of nothing.
+  LOGITLOSS_INLINE void run_empty_value(std::int64_t output) {
+    block_.one_thread([&] { put_value(output, Sum{}, Sum{}); });
+  }
+
+ private:
+  LOGITLOSS_INLINE double fixed() const { return call_.fixed_denominator; }
+  LOGITLOSS_INLINE Sum fixed_sum() const { return {fixed(), 0.0, 0.0, 0.0}; }
+
+  LOGITLOSS_INLINE unsigned derivatives() const {
+    return (call_.gradient.is_present() ? wants_gradient : 0U) |
+           (call_.hessian.is_present() ? wants_hessian : 0U);
+  }
+
+  // Losses are summed by their terms where that needs no weights.
+  LOGITLOSS_INLINE bool sums_terms() const {
+    return sizeof(Real) == sizeof(float) && !call_.has_weights();
+  }
+
+  LOGITLOSS_INLINE unsigned losses_wanted() const {
+    return call_.sums_losses() ? (sums_terms() ? wants_terms : wants_loss) : 0U;
+  }
+
+  // Elements [first, first + count), a tile at most. Each thread takes several that stand together.
+  template <unsigned outputs>
+  LOGITLOSS_INLINE void evaluate_plain(std::int64_t first, std::int64_t count,
+                                       const Factor<Real>& factor) {
+    block_.each_thread([&](int thread) {
+      const int offset = thread * per_thread;
+      if (offset + per_thread <= count && are_packed<outputs>(first + offset)) {
+        evaluate_pack<outputs>(first + offset, offset, factor);
+        return;
+      }
+      for (int k = 0; k < per_thread && offset + k < count; ++k) {
+        evaluate_one(first + offset + k, offset + k, Segment{}, factor, outputs);
+      }
+    });
+  }
+
+  template <unsigned outputs>
+  LOGITLOSS_INLINE bool are_packed(std::int64_t first) const {
+    bool are = is_packed<per_thread>(call_.logits, first) &&
+               is_packed<per_thread>(call_.targets, first);
+    if constexpr ((outputs & wants_loss) != 0) {
+      are = are && (call_.is_reduced() || is_packed<per_thread>(call_.value, first));
+    }
+    if constexpr ((outputs & wants_gradient) != 0) {
+      are = are && is_packed<per_thread>(call_.gradient, first);
+    }
+    if constexpr ((outputs & wants_hessian) != 0) {
+      are = are && is_packed<per_thread>(call_.hessian, first);
+    }
+    return are;
+  }
+
+  // Neighbouring elements of one thread, `offset` after the first of their tile.
+  template <unsigned outputs>
+  LOGITLOSS_INLINE void evaluate_pack(std::int64_t first, int offset, const Factor<Real>& factor) {
+    Real x[per_thread];
+    Real y[per_thread];
+    Result<Real> results[per_thread];
+    load_result_pack(call_.logits, first, x);
+    load_pack(call_.targets, first, y);
+    unsigned seen = 0;
+    LOGITLOSS_UNROLLED
+    for (int k = 0; k < per_thread; ++k) {
+      const bool is_bad = !(y[k] >= Real{0}) || !(y[k] <= Real{1});
+      const Element<Real> element{x[k], Real{1} - y[k], y[k], Real{1}, true, 0};
+      results[k] = evaluate_element(element, outputs, factor, 1.0, 1.0, false);
+      seen |= is_bad ? unsigned{seen_bad_target} : 0U;
+      seen |= size_of_loss<outputs>(results[k]);
+    }
+    if constexpr ((outputs & wants_terms) != 0) {
+      put_shared(results, &Result<Real>::linear, shared_->loss + offset);
+      put_shared(results, &Result<Real>::exponential, shared_->exponential + offset);
+    }
+    if constexpr ((outputs & wants_loss) != 0) {
+      if (call_.is_reduced()) {
+        put_shared(results, &Result<Real>::loss, shared_->loss + offset);
+      } else {
+        put_array(results, &Result<Real>::loss, call_.value, first);
+      }
+    }
+    if constexpr ((outputs & (wants_loss | wants_terms)) != 0) {
+      note(seen);
+    }
+    if constexpr ((outputs & wants_gradient) != 0) {
+      put_array(results, &Result<Real>::gradient, call_.gradient, first);
+    }
+    if constexpr ((outputs & wants_hessian) != 0) {
+      put_array(results, &Result<Real>::hessian, call_.hessian, first);
+    }
+  }
+
+  LOGITLOSS_INLINE void put_shared(const Result<Real> (&results)[per_thread],
+                                   Real Result<Real>::* member, Real* target) const {
+    LOGITLOSS_UNROLLED
+    for (int k = 0; k < per_thread; ++k) {
+      target[k] = results[k].*member;
+    }
+  }
+
+  LOGITLOSS_INLINE void put_array(const Result<Real> (&results)[per_thread],
+                                  Real Result<Real>::* member, const DeviceOperand& target,
+                                  std::int64_t first) const {
+    Real values[per_thread];
+    LOGITLOSS_UNROLLED
+    for (int k = 0; k < per_thread; ++k) {
+      values[k] = results[k].*member;
+    }
+    store_pack(target, first, values);
+  }
+
+  // What was seen matters to sums alone.
+  LOGITLOSS_INLINE void note(unsigned seen) {
+    if (seen != 0 && call_.is_reduced()) {
+      block_.merge(shared_->seen, seen);
+    }
+  }
+
+  // Elements of any call: a tile at most, neighbouring ones by neighbouring threads.
+  LOGITLOSS_INLINE void evaluate(std::int64_t first, std::int64_t count, const Segment& segment,
+                                 const Factor<Real>& factor, unsigned outputs) {
+    block_.each_thread([&](int thread) {
+      for (int offset = thread; offset < count; offset += block_threads) {
+        evaluate_one(first + offset, offset, segment, factor, outputs);
+      }
+    });
+  }
+
+  LOGITLOSS_OUTLINED void evaluate_one(std::int64_t index, int offset, const Segment& segment,
+                                       const Factor<Real>& factor, unsigned outputs) {
+    const Element<Real> element =
+        make_element(call_, index, load_one<Real>(call_.logits, index),
+                     load_one<Real>(call_.targets, index), Real{1}, false);
+    double numerator = factor.numerator;
+    double denominator = factor.denominator;
+    unsigned scale_size = 0;
+    if ((outputs & (wants_gradient | wants_hessian)) != 0) {
+      find_quotient(index, offset, segment, factor, numerator, denominator);
+      scale_size = size_of_scale(numerator, denominator);
+    }
+    Result<Real> result = evaluate_element(element, outputs, factor, numerator, denominator,
+                                           call_.has_weights());
+    if constexpr (sizeof(Real) == sizeof(float)) {
+      const unsigned weight_size = element.seen >> 2 & 3U;
+      const bool in_tail = (element.seen & seen_tail) != 0;
+      if (is_unfit_for_float(weight_size | scale_size, in_tail)) {
+        const bool mends_loss = is_unfit_for_float(weight_size, in_tail);
+        mend_in_float64(index, factor, numerator, denominator, mends_loss, outputs, result);
+      }
+    }
+    if (!element.exists && !is_finite_quotient(numerator, denominator)) {
+      result.gradient = Real{0};
+      result.hessian = Real{0};
+    }
+    put_result(index, offset, outputs, result, element.seen | size_of_loss<wants_loss>(result));
+  }
+
+  LOGITLOSS_INLINE void put_result(std::int64_t index, int offset, unsigned outputs,
+                                   const Result<Real>& result, unsigned seen) {
+    if ((outputs & wants_terms) != 0) {
+      shared_->loss[offset] = result.linear;
+      shared_->exponential[offset] = result.exponential;
+    }
+    if ((outputs & wants_loss) != 0 && call_.is_reduced()) {
+      shared_->loss[offset] = result.loss;
+    }
+    if ((outputs & wants_loss) != 0 && !call_.is_reduced()) {
+      store_one(call_.value, index, result.loss);
+    }
+    if ((outputs & (wants_loss | wants_terms)) != 0) {
+      note(seen);
+    }
+    if ((outputs & wants_gradient) != 0) {
+      store_one(call_.gradient, index, result.gradient);
+    }
+    if ((outputs & wants_hessian) != 0) {
+      store_one(call_.hessian, index, result.hessian);
+    }
+  }
+
+  // The pair of numbers whose quotient an element's derivatives are multiplied by.
+  LOGITLOSS_INLINE void find_quotient(std::int64_t index, int offset, const Segment& segment,
+                                      const Factor<Real>& factor, double& numerator,
+                                      double& denominator) const {
+    if (factor.is_uniform) {
+      return;
+    }
+    if (call_.grad_output.is_present() && !call_.grad_output.is_scalar()) {
+      numerator = load_one<double>(call_.grad_output, index);
+    }
+    if (call_.has_divisors_by_output()) {
+      const std::int64_t output = call_.geometry.walk == Walk::rows ? offset / segment.length
+                                                                    : offset % segment.outputs;
+      denominator = slots_.denominators[output].value();
+    }
+  }
+
+  // Evaluates an element in float64 and rounds once.
+  LOGITLOSS_OUTLINED void mend_in_float64(std::int64_t index, const Factor<Real>& factor,
+                                        double numerator, double denominator, bool mends_loss,
+                                        unsigned outputs, Result<Real>& result) const {
+    Factor<double> wide{factor.is_uniform, numerator, denominator, {1.0, 0.0}};
+    if (factor.is_uniform) {
+      wide.scale = quotient_of<double>(numerator, denominator);
+    }
+    const Result<double> exact =
+        evaluate_element(read_weighted(index, 1.0), outputs, wide, numerator, denominator, true);
+    result.loss = mends_loss ? static_cast<Real>(exact.loss) : result.loss;
+    result.gradient = static_cast<Real>(exact.gradient);
+    result.hessian = static_cast<Real>(exact.hessian);
+  }
+
+  LOGITLOSS_OUTLINED Element<double> read_weighted(std::int64_t index, double factor) const {
+    return make_element(call_, index, load_one<double>(call_.logits, index),
+                        load_one<double>(call_.targets, index), factor, true);
+  }
+
+  // Whether a loss is too large to be summed as it is.
+  template <unsigned outputs>
+  LOGITLOSS_INLINE unsigned size_of_loss(const Result<Real>& result) const {
+    if constexpr ((outputs & wants_loss) != 0) {
+      return magnitude(result.loss) <= largest_summed<Real> ? 0U : unsigned{seen_large};
+    } else {
+      return 0;
+    }
+  }
+
+  // Calls visit(first, count) for the tiles of a segment.
+  template <class Visit>
+  LOGITLOSS_INLINE void for_each_tile(const Segment& segment, Visit visit) {
+    const std::int64_t step = step_of_tiles(call_.geometry, segment, capacity);
+    for_each_run_of(call_.geometry, segment, [&](std::int64_t run, std::int64_t length) {
+      for (std::int64_t done = 0; done < length; done += step) {
+        visit(run + done, least(step, length - done));
+      }
+    });
+  }
+
+  // Calls visit(slot) for each slot, shared among the threads.
+  template <class Visit>
+  LOGITLOSS_INLINE void each_slot(std::int64_t count, Visit visit) {
+    block_.each_thread([&](int thread) {
+      for (std::int64_t k = thread; k < count; k += block_threads) {
+        visit(k);
+      }
+    });
+  }
+
+  LOGITLOSS_INLINE void clear(const Segment& segment) {
+    has_products_ = false;
+    each_slot(slot_count(call_.geometry, segment), [&](std::int64_t k) {
+      slots_.set(k, Sum{});
+      if (k == 0) {
+        shared_->seen = 0;
+      }
+    });
+  }
+
+  // What all threads saw of a tile; forgotten thereby.
+  LOGITLOSS_INLINE unsigned take_seen() {
+    const unsigned seen = shared_->seen;
+    block_.wait();
+    // The phase that adds the tile stands before the next one that sees anything.
+    block_.one_thread([&] { shared_->seen = 0; });
+    return seen;
+  }
+
+  LOGITLOSS_INLINE void add_losses(const Segment& segment, std::int64_t first,
+                                   std::int64_t count) {
+    const unsigned seen = take_seen();
+    const bool spoils = is_unfit_for_float(seen >> 2, (seen & seen_tail) != 0);
+    const bool has_terms = sums_terms();
+    if ((seen & seen_bad_target) != 0 || spoils || (!has_terms && (seen & seen_large) != 0)) {
+      add_in_float64(segment, first, count, false);
+    } else if (has_terms) {
+      has_products_ = true;
+      add_tile(segment, count, [&](std::int64_t i, double& sum, double& product) {
+        sum += static_cast<double>(shared_->loss[i]);
+        multiply_into(product, static_cast<double>(shared_->exponential[i]));
+      });
+    } else {
+      add_tile(segment, count, [&](std::int64_t i, double& high, double& low) {
+        add_to(high, low, shared_->loss[i]);
+      });
+    }
+  }
+
+  // Adds element i of a tile by add(i, first, second), where `second` is a product or a low part.
+  template <class Add>
+  LOGITLOSS_INLINE void add_tile(const Segment& segment, std::int64_t count, Add add) {
+    double* const second = has_products_ ? slots_.product : slots_.low;
+    if (call_.geometry.walk == Walk::rows) {
+      add_rows(segment, second, add);
+      return;
+    }
+    const std::int64_t slots = slot_count(call_.geometry, segment);
+    each_slot(slots, [&](std::int64_t k) {
+      double one = slots_.high[k];
+      double two = second[k];
+      for (std::int64_t i = k; i < count; i += slots) {
+        add(i, one, two);
+      }
+      slots_.high[k] = one;
+      second[k] = two;
+    });
+  }
+
+  // Lanes of a row, and a tree over them; several rows at once.
+  template <class Add>
+  LOGITLOSS_INLINE void add_rows(const Segment& segment, double* second, Add add) {
+    constexpr auto lanes = static_cast<int>(row_lane_count);
+    constexpr int at_once = block_threads / lanes;
+    for (std::int64_t begin = 0; begin < segment.outputs; begin += at_once) {
+      block_.each_thread([&](int thread) {
+        const std::int64_t row = begin + thread / lanes;
+        double one = 0.0;
+        double two = 0.0;
+        for (std::int64_t i = thread % lanes; row < segment.outputs && i < segment.length;
+             i += lanes) {
+          add(row * segment.length + i, one, two);
+        }
+        shared_->lane_first[thread] = one;
+        shared_->lane_second[thread] = two;
+      });
+      for (int half = lanes / 2; half > 0; half /= 2) {
+        block_.each_thread([&](int thread) {
+          if (thread % lanes < half) {
+            join_lanes(thread, thread + half);
+          }
+        });
+      }
+      block_.each_thread([&](int thread) {
+        const std::int64_t row = begin + thread / lanes;
+        if (thread % lanes == 0 && row < segment.outputs) {
+          slots_.high[row] = shared_->lane_first[thread];
+          second[row] = shared_->lane_second[thread];
+        }
+      });
+    }
+  }
+
+  LOGITLOSS_INLINE void join_lanes(int lane, int other) const {
+    double& one = shared_->lane_first[lane];
+    double& two = shared_->lane_second[lane];
+    if (has_products_) {
+      one += shared_->lane_first[other];
+      multiply_into(two, shared_->lane_second[other]);
+    } else if constexpr (sizeof(Real) == sizeof(double)) {
+      add_to(one, two, shared_->lane_first[other]);
+      two += shared_->lane_second[other];
+    } else {
+      one += shared_->lane_first[other];
+    }
+  }
+
+  // Sums a tile in float64 and, where that overflows too, scaled by 2^-512.
+  LOGITLOSS_INLINE void add_in_float64(const Segment& segment, std::int64_t first,
+                                       std::int64_t count, bool are_denominators) {
+    const bool are_rows = call_.geometry.walk == Walk::rows;
+    const std::int64_t slots = slot_count(call_.geometry, segment);
+    const std::int64_t step = are_rows ? 1 : slots;
+    each_slot(slots, [&](std::int64_t k) {
+      const std::int64_t begin = are_rows ? k * segment.length : k;
+      const std::int64_t end = are_rows ? begin + segment.length : count;
+      for (std::int64_t i = begin; i < end; i += step) {
+        const double term = exact_term(first + i, 1.0, are_denominators);
+        if (magnitude(term) <= largest_summed<double>) {
+          add_to(slots_.high[k], slots_.low[k], term);
+        } else {
+          add_to(slots_.large_high[k], slots_.large_low[k],
+                 exact_term(first + i, down_scale, are_denominators));
+        }
+      }
+    });
+  }
+
+  LOGITLOSS_OUTLINED double exact_term(std::int64_t index, double factor,
+                                     bool are_denominators) const {
+    if (are_denominators) {
+      return denominator_term<double>(index) * factor;
+    }
+    const Factor<double> none{true, 1.0, 1.0, {1.0, 0.0}};
+    return evaluate_element(read_weighted(index, factor), wants_loss, none, 1.0, 1.0, true).loss;
+  }
+
+  // What an element adds to the denominator of a mean.
+  template <class Number>
+  LOGITLOSS_INLINE Number denominator_term(std::int64_t index) const {
+    if (call_.is_masked() && is_missing(call_, index)) {
+      return Number{0};
+    }
+    return call_.reduction == LOGITLOSS_WEIGHTED_MEAN ? weight_of<Number>(call_.weight, index)
+                                                      : Number{1};
+  }
+
+  // The denominators of the segment's outputs, where they do not follow from the shape.
+  LOGITLOSS_INLINE void find_denominators(const Segment& segment) {
+    if (!call_.has_summed_denominator) {
+      return;
+    }
+    if (call_.geometry.parts > 1) {
+      each_slot(segment.outputs, [&](std::int64_t k) {
+        slots_.denominators[k] = call_.total_denominators[segment.first_output + k];
+      });
+      return;
+    }
+    sum_denominators(segment);
+    fold(segment);
+    each_slot(segment.outputs,
+              [&](std::int64_t k) { slots_.denominators[k] = sum_of(segment, k); });
+  }
+
+  LOGITLOSS_INLINE void sum_denominators(const Segment& segment) {
+    clear(segment);
+    for_each_tile(segment, [&](std::int64_t first, std::int64_t count) {
+      block_.each_thread([&](int thread) { read_denominators(thread, first, count); });
+      const unsigned seen = take_seen();
+      if ((seen & (seen_extreme_weight | seen_large)) != 0) {
+        add_in_float64(segment, first, count, true);
+      } else {
+        add_tile(segment, count, [&](std::int64_t i, double& high, double& low) {
+          add_to(high, low, shared_->loss[i]);
+        });
+      }
+    });
+  }
+
+  LOGITLOSS_INLINE void read_denominators(int thread, std::int64_t first, std::int64_t count) {
+    unsigned seen = 0;
+    for (int offset = thread; offset < count; offset += block_threads) {
+      const std::int64_t index = first + offset;
+      const Real term = denominator_term<Real>(index);
+      shared_->loss[offset] = term;
+      if (call_.reduction == LOGITLOSS_WEIGHTED_MEAN && call_.weight.is_present()) {
+        seen |= seen_of_weight(call_.weight, index, weight_of<Real>(call_.weight, index));
+      }
+      seen |= magnitude(term) <= largest_summed<Real> ? 0U : unsigned{seen_large};
+    }
+    note(seen);
+  }
+
+  // Turns products into sums.
+  LOGITLOSS_INLINE void close(const Segment& segment) {
+    if (!has_products_) {
+      return;
+    }
+    each_slot(slot_count(call_.geometry, segment), [&](std::int64_t k) {
+      const double logarithm = log1p_of_product(slots_.product[k]);
+      const double whole = slots_.high[k] + logarithm;
+      if (is_finite(whole)) {
+        add_to(slots_.high[k], slots_.low[k], logarithm);
+      } else {
+        add_to(slots_.large_high[k], slots_.large_low[k], whole);
+        slots_.high[k] = 0.0;
+        slots_.low[k] = 0.0;
+      }
+    });
+    has_products_ = false;
+  }
+
+  // Climbs the tree over lanes [0, count), a power of two of them at most.
+  LOGITLOSS_INLINE void fold_lanes(std::int64_t count) {
+    for (std::int64_t half = static_cast<std::int64_t>(lane_count) / 2; half > 0; half /= 2) {
+      each_slot(half, [&](std::int64_t k) {
+        if (k + half < count) {
+          Sum sum = slots_.sum(k);
+          sum.add(slots_.sum(k + half));
+          slots_.set(k, sum);
+        }
+      });
+      count = least(count, half);
+    }
+  }
+
+  LOGITLOSS_INLINE void fold(const Segment& segment) {
+    if (call_.geometry.walk == Walk::blocks) {
+      fold_lanes(slot_count(call_.geometry, segment));
+    }
+  }
+
+  // The sum of one output of a segment that is folded.
+  LOGITLOSS_INLINE Sum sum_of(const Segment& segment, std::int64_t output) const {
+    if (call_.geometry.walk != Walk::columns) {
+      return slots_.sum(output);
+    }
+    const std::int64_t slots = slot_count(call_.geometry, segment);
+    Sum total;
+    for (std::int64_t k = output; k < slots; k += segment.outputs) {
+      total.add(slots_.sum(k));
+    }
+    return total;
+  }
+
+  LOGITLOSS_INLINE void finish(const Segment& segment) {
+    close(segment);
+    if (call_.geometry.parts > 1) {
+      put_parts(segment, call_.losses);
+      return;
+    }
+    fold(segment);
+    each_slot(segment.outputs, [&](std::int64_t k) {
+      put_value(segment.first_output + k, sum_of(segment, k),
+                call_.has_summed_denominator ? slots_.denominators[k] : fixed_sum());
+    });
+  }
+
+  LOGITLOSS_INLINE void put_parts(const Segment& segment, Sum* parts) {
+    fold(segment);
+    each_slot(segment.outputs, [&](std::int64_t k) {
+      const std::int64_t output = segment.first_output + k;
+      parts[output * call_.geometry.parts + segment.part] = sum_of(segment, k);
+    });
+  }
+
+  // The sum over the parts of one output, into slot 0: lanes of parts, and a tree over these.
+  LOGITLOSS_INLINE void sum_parts(const Sum* parts, std::int64_t output) {
+    constexpr auto lanes = static_cast<std::int64_t>(lane_count);
+    const std::int64_t count = call_.geometry.parts;
+    each_slot(lanes, [&](std::int64_t lane) {
+      Sum sum;
+      for (std::int64_t part = lane; part < count; part += lanes) {
+        sum.add(parts[output * count + part]);
+      }
+      slots_.set(lane, sum);
+    });
+    fold_lanes(lanes);
+  }
+
+  LOGITLOSS_INLINE void put_value(std::int64_t output, const Sum& loss, const Sum& denominator) {
+    double value = loss.value();
+    if (call_.reduction != LOGITLOSS_SUM) {
+      value = denominator.value() == 0.0 ? __builtin_nan("") : quotient(loss, denominator);
+    }
+    write_to(address_of(call_.value, output), value);
+  }
+
+  const DeviceCall& call_;
+  Block& block_;
+  Shared<Real>* shared_;
+  SlotArrays slots_;
+  // Whether the second part of a slot is a product.
+  bool has_products_ = false;
+};
+
+}  // namespace
+}  // namespace logitloss::cuda

@@ -1,0 +1,498 @@
+// The programs of a GPU, run by the host thread after thread, against the CPU's kernels: every
+// element and every sum has the same bits.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "call.h"
+#include "logitloss/logitloss_cuda.h"
+
+namespace logitloss::tests {
+namespace {
+
+struct Format {
+  logitloss_dtype dtype;
+  std::size_t bytes;
+};
+
+constexpr Format logit_formats[] = {
+    {LOGITLOSS_FLOAT16, 2}, {LOGITLOSS_BFLOAT16, 2}, {LOGITLOSS_FLOAT32, 4},
+    {LOGITLOSS_FLOAT32, 4}, {LOGITLOSS_FLOAT64, 8},  {LOGITLOSS_INT32, 4}};
+constexpr Format target_formats[] = {{LOGITLOSS_BOOL, 1},    {LOGITLOSS_INT8, 1},
+                                     {LOGITLOSS_UINT8, 1},   {LOGITLOSS_INT64, 8},
+                                     {LOGITLOSS_FLOAT16, 2}, {LOGITLOSS_FLOAT32, 4},
+                                     {LOGITLOSS_FLOAT64, 8}};
+constexpr Format factor_formats[] = {
+    {LOGITLOSS_FLOAT32, 4}, {LOGITLOSS_FLOAT64, 8}, {LOGITLOSS_UINT8, 1}, {LOGITLOSS_FLOAT16, 2}};
+
+std::uint16_t half_of(float x) {
+  // Every number that the tests write is one of binary16, or becomes an infinity.
+  std::uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  const std::uint32_t sign = bits >> 16 & 0x8000U;
+  const std::uint32_t magnitude = bits & 0x7FFFFFFFU;
+  if (magnitude > 0x7F800000U) {
+    return static_cast<std::uint16_t>(sign | 0x7E00U);
+  }
+  if (magnitude >= 0x47800000U) {
+    return static_cast<std::uint16_t>(sign | 0x7C00U);
+  }
+  return magnitude < 0x38800000U
+             ? static_cast<std::uint16_t>(sign)
+             : static_cast<std::uint16_t>(sign | (magnitude - 0x38000000U) >> 13);
+}
+
+void put(char* target, logitloss_dtype dtype, double number) {
+  const auto write = [&](auto value) { std::memcpy(target, &value, sizeof value); };
+  const auto single = static_cast<float>(number);
+  std::uint32_t bits;
+  std::memcpy(&bits, &single, sizeof bits);
+  const double whole = std::isfinite(number) ? number : 0.0;
+  switch (dtype) {
+    case LOGITLOSS_BOOL:
+      return write(static_cast<std::uint8_t>(whole != 0.0));
+    case LOGITLOSS_INT8:
+      return write(static_cast<std::int8_t>(whole));
+    case LOGITLOSS_UINT8:
+      return write(static_cast<std::uint8_t>(std::fabs(std::fmod(whole, 256.0))));
+    case LOGITLOSS_INT32:
+      return write(static_cast<std::int32_t>(std::fmod(whole, 1e9)));
+    case LOGITLOSS_INT64:
+      return write(static_cast<std::int64_t>(whole));
+    case LOGITLOSS_FLOAT16:
+      return write(half_of(single));
+    case LOGITLOSS_BFLOAT16:
+      return write(static_cast<std::uint16_t>(bits >> 16));
+    case LOGITLOSS_FLOAT64:
+      return write(number);
+    default:
+      return write(single);
+  }
+}
+
+// A strided array over its own memory, with room before and after what is addressed.
+struct Array {
+  Format format{};
+  std::vector<char> memory;
+  std::vector<std::ptrdiff_t> strides;
+  std::size_t origin = 0;
+
+  const char* data() const { return memory.data() + origin; }
+  char* data() { return memory.data() + origin; }
+  logitloss_input input() const { return {data(), strides.data(), format.dtype}; }
+  logitloss_output output() { return {data(), strides.data(), format.dtype}; }
+};
+
+using Lengths = std::vector<std::int64_t>;
+
+std::int64_t product(const Lengths& lengths) {
+  std::int64_t size = 1;
+  for (const std::int64_t length : lengths) {
+    size *= length;
+  }
+  return size;
+}
+
+class Maker {
+ public:
+  explicit Maker(Random& random) : random_(random) {}
+
+  // Dimensions in C order, or in another one, some of them backwards or with gaps.
+  Array array(const Format& format, const Lengths& lengths, bool is_plain) {
+    Array array;
+    array.format = format;
+    array.strides.resize(lengths.size());
+    std::vector<std::size_t> order(lengths.size());
+    for (std::size_t k = 0; k < order.size(); ++k) {
+      order[k] = order.size() - 1 - k;
+    }
+    if (!is_plain && random_.below(2) == 0) {
+      std::reverse(order.begin(), order.end());
+    }
+    std::size_t step = format.bytes * (is_plain ? 1 : 1 + random_.below(2));
+    std::size_t origin = is_plain ? 0 : format.bytes * random_.below(3);
+    for (const std::size_t k : order) {
+      const auto length = static_cast<std::size_t>(std::max<std::int64_t>(lengths[k], 1));
+      array.strides[k] = static_cast<std::ptrdiff_t>(step);
+      if (!is_plain && random_.below(4) == 0) {
+        array.strides[k] = -array.strides[k];
+        origin += (length - 1) * step;
+      }
+      step *= length;
+    }
+    array.origin = origin;
+    array.memory.resize(step + 4 * format.bytes);
+    return array;
+  }
+
+  // An array that repeats along some dimensions.
+  Array broadcast(const Format& format, const Lengths& lengths) {
+    Lengths own = lengths;
+    for (std::int64_t& length : own) {
+      length = random_.below(3) == 0 ? 1 : length;
+    }
+    Array result = array(format, own, random_.below(2) == 0);
+    for (std::size_t k = 0; k < own.size(); ++k) {
+      if (own[k] == 1) {
+        result.strides[k] = 0;
+      }
+    }
+    return result;
+  }
+
+  // Every item of the memory, addressed or not.
+  template <class Next>
+  void fill(Array& array, Next next) {
+    const std::size_t bytes = array.format.bytes;
+    for (std::size_t at = 0; at + bytes <= array.memory.size(); at += bytes) {
+      put(array.memory.data() + at, array.format.dtype, next());
+    }
+  }
+
+  double logit(bool are_wild) {
+    if (are_wild && random_.below(8) == 0) {
+      static constexpr double special[] = {
+          0.0,    -0.0,   INFINITY, -INFINITY, NAN,   88.0,  -90.0,
+          103.97, -104.0, 709.0,    -740.0,    1e-40, -3e38, 1e300};
+      return special[random_.below(std::size(special))];
+    }
+    return static_cast<double>(40.0F * random_.fraction() - 20.0F);
+  }
+
+  double target(bool are_hard) {
+    const auto step = static_cast<double>(random_.below(9)) / 8.0;
+    return are_hard ? static_cast<double>(random_.below(2)) : step;
+  }
+
+  double weight(bool are_extreme) {
+    if (are_extreme && random_.below(64) == 0) {
+      static constexpr double special[] = {1e-30, 1e20, 0.0, 1e200, 3e9};
+      return special[random_.below(std::size(special))];
+    }
+    return static_cast<double>(random_.below(33)) / 8.0;
+  }
+
+ private:
+  Random& random_;
+};
+
+struct Outputs {
+  Array value;
+  Array gradient;
+  Array hessian;
+};
+
+bool are_same_number(const char* a, const char* b, const Format& format) {
+  if (std::memcmp(a, b, format.bytes) == 0) {
+    return true;
+  }
+  const auto is_nan = [&](const char* at) {
+    if (format.bytes == 8) {
+      double x;
+      std::memcpy(&x, at, sizeof x);
+      return std::isnan(x);
+    }
+    if (format.bytes == 4) {
+      float x;
+      std::memcpy(&x, at, sizeof x);
+      return std::isnan(x);
+    }
+    std::uint16_t bits;
+    std::memcpy(&bits, at, sizeof bits);
+    return (bits & 0x7FFFU) > (format.dtype == LOGITLOSS_FLOAT16 ? 0x7C00U : 0x7F80U);
+  };
+  return is_nan(a) && is_nan(b);
+}
+
+bool are_same(const Array& a, const Array& b) {
+  for (std::size_t at = 0; at + a.format.bytes <= a.memory.size(); at += a.format.bytes) {
+    if (!are_same_number(a.memory.data() + at, b.memory.data() + at, a.format)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// The call on the host's stand-in for a device.
+void run_device(const logitloss_bce_request& request) {
+  logitloss_report report;
+  std::size_t bytes = 0;
+  REQUIRE_MESSAGE(logitloss_cuda_workspace(&request, &bytes, &report) == LOGITLOSS_OK,
+                  std::string(report.message));
+  std::vector<double> workspace(bytes / sizeof(double) + 2);
+  auto address = reinterpret_cast<std::uintptr_t>(workspace.data());
+  address += address % 16;
+  REQUIRE_MESSAGE(
+      logitloss_cuda_bce_with_logits(&request, nullptr, reinterpret_cast<void*>(address), bytes,
+                                     &report) == LOGITLOSS_OK,
+      std::string(report.message));
+}
+
+class RandomCall {
+ public:
+  explicit RandomCall(std::uint64_t seed) : random_(seed), maker_(random_) { make(); }
+
+  void compare() {
+    Outputs expected = outputs_;
+    Outputs got = outputs_;
+    Array logits = logits_;
+    run(request_for(logits_, expected));
+    run_device(request_for(logits, got));
+    CHECK(are_same(got.gradient, expected.gradient));
+    CHECK(are_same(got.hessian, expected.hessian));
+    CHECK(are_same(got.value, expected.value));
+    if (is_in_place_) {
+      CHECK(are_same(logits, logits_));
+    }
+  }
+
+  std::string text() const {
+    std::ostringstream text;
+    text << "shape";
+    for (const std::int64_t length : lengths_) {
+      text << ' ' << length;
+    }
+    text << ", axes " << axes_ << ", reduction " << reduction_ << ", logits "
+         << logits_.format.dtype << ", targets " << targets_.format.dtype;
+    const std::pair<bool, const char*> options[] = {
+        {has_weight_, "weight"},           {has_pos_weight_, "pos_weight"},
+        {has_where_, "where"},             {has_ignore_index_, "ignore_index"},
+        {has_grad_output_, "grad_output"}, {is_in_place_, "in place"}};
+    for (const auto& [is_given, name] : options) {
+      text << (is_given ? std::string(", ") + name : std::string());
+    }
+    text << ", outputs " << wanted_;
+    return text.str();
+  }
+
+ private:
+  void make() {
+    static constexpr std::int64_t some[] = {1, 2, 3, 5, 8, 31, 64, 100, 513, 700, 1500, 20000};
+    const std::uint64_t ndim = 1 + random_.below(3);
+    for (std::uint64_t k = 0; k < ndim; ++k) {
+      const std::int64_t length = some[random_.below(std::size(some))];
+      lengths_.push_back(product(lengths_) * length > 60000 ? 2 : length);
+    }
+    reduction_ = static_cast<logitloss_reduction>(random_.below(4));
+    axes_ = random_.below(2) == 0 ? ~std::uint64_t{0} : random_.below(std::uint64_t{1} << ndim);
+    const bool is_plain = random_.below(3) == 0;
+    const bool are_wild = random_.below(3) == 0;
+    logits_ = maker_.array(logit_formats[random_.below(std::size(logit_formats))], lengths_,
+                           is_plain || random_.below(2) == 0);
+    maker_.fill(logits_, [&] { return maker_.logit(are_wild); });
+    targets_ = maker_.array(target_formats[random_.below(std::size(target_formats))], lengths_,
+                            is_plain || random_.below(2) == 0);
+    // Sums notice bad targets, which nothing forbids here.
+    const bool has_bad = !is_plain && random_.below(6) == 0;
+    maker_.fill(targets_, [&] {
+      return has_bad && random_.below(50) == 0 ? 2.0 : maker_.target(random_.below(2) == 0);
+    });
+    if (!is_plain) {
+      make_options();
+    }
+    make_outputs();
+  }
+
+  void make_options() {
+    const bool are_extreme = random_.below(4) == 0;
+    has_weight_ = random_.below(3) == 0;
+    has_pos_weight_ = random_.below(3) == 0;
+    has_where_ = random_.below(3) == 0;
+    label_smoothing_ = random_.below(4) == 0 ? 0.125 : 0.0;
+    has_ignore_index_ = random_.below(4) == 0;
+    for (Array* factor : {&weight_, &pos_weight_}) {
+      *factor = maker_.broadcast(factor_formats[random_.below(std::size(factor_formats))], lengths_);
+      maker_.fill(*factor, [&] { return maker_.weight(are_extreme); });
+    }
+    where_ = maker_.broadcast({LOGITLOSS_BOOL, 1}, lengths_);
+    maker_.fill(where_, [&] { return random_.below(4) == 0 ? 0.0 : 1.0; });
+    has_grad_output_ = random_.below(4) == 0;
+    if (has_grad_output_) {
+      grad_output_ = maker_.array(factor_formats[random_.below(2)], value_lengths(), true);
+      const double large = random_.below(4) == 0 ? 1e30 : 1.0;
+      maker_.fill(grad_output_, [&] { return large * maker_.weight(false); });
+      spread(grad_output_);
+    }
+  }
+
+  bool is_reduced(std::size_t k) const {
+    return reduction_ != LOGITLOSS_NONE && (axes_ >> k & 1U) != 0;
+  }
+
+  Lengths value_lengths() const {
+    Lengths kept;
+    for (std::size_t k = 0; k < lengths_.size(); ++k) {
+      if (!is_reduced(k)) {
+        kept.push_back(lengths_[k]);
+      }
+    }
+    return kept;
+  }
+
+  // Strides over all dimensions, 0 on the reduced ones.
+  void spread(Array& array) const {
+    std::vector<std::ptrdiff_t> strides;
+    std::size_t next = 0;
+    for (std::size_t k = 0; k < lengths_.size(); ++k) {
+      strides.push_back(is_reduced(k) ? 0 : array.strides[next++]);
+    }
+    array.strides = strides;
+  }
+
+  void make_outputs() {
+    const bool is_floating = logits_.format.dtype >= LOGITLOSS_FLOAT16;
+    const Format result = is_floating ? logits_.format : Format{LOGITLOSS_FLOAT64, 8};
+    const bool is_plain = random_.below(2) == 0;
+    wanted_ = 1 + static_cast<unsigned>(random_.below(7));
+    outputs_.gradient = maker_.array(result, lengths_, is_plain);
+    outputs_.hessian = maker_.array(result, lengths_, is_plain);
+    if (reduction_ == LOGITLOSS_NONE) {
+      outputs_.value = maker_.array(result, lengths_, is_plain);
+    } else {
+      outputs_.value = maker_.array({LOGITLOSS_FLOAT64, 8}, value_lengths(), is_plain);
+      spread(outputs_.value);
+    }
+    is_in_place_ = is_floating && (wanted_ & 2U) != 0 && random_.below(4) == 0;
+  }
+
+  logitloss_bce_request request_for(Array& logits, Outputs& outputs) {
+    logitloss_bce_request request = tests::request_for(lengths_);
+    request.validate = 0;
+    request.reduction = reduction_;
+    request.reduced_axes = axes_;
+    request.logits = logits.input();
+    request.targets = targets_.input();
+    request.weight = has_weight_ ? weight_.input() : logitloss_input{};
+    request.pos_weight = has_pos_weight_ ? pos_weight_.input() : logitloss_input{};
+    request.where = has_where_ ? where_.input() : logitloss_input{};
+    request.grad_output = has_grad_output_ ? grad_output_.input() : logitloss_input{};
+    request.label_smoothing = label_smoothing_;
+    request.has_ignore_index = has_ignore_index_ ? 1 : 0;
+    request.ignore_index = 1.0;
+    request.value = (wanted_ & 1U) != 0 ? outputs.value.output() : logitloss_output{};
+    request.gradient = (wanted_ & 2U) != 0 ? outputs.gradient.output() : logitloss_output{};
+    request.hessian = (wanted_ & 4U) != 0 ? outputs.hessian.output() : logitloss_output{};
+    if (is_in_place_) {
+      request.gradient = logits.output();
+    }
+    return request;
+  }
+
+  Random random_;
+  Maker maker_;
+  Lengths lengths_;
+  logitloss_reduction reduction_ = LOGITLOSS_NONE;
+  std::uint64_t axes_ = 0;
+  Array logits_;
+  Array targets_;
+  Array weight_;
+  Array pos_weight_;
+  Array where_;
+  Array grad_output_;
+  Outputs outputs_;
+  double label_smoothing_ = 0.0;
+  unsigned wanted_ = 0;
+  bool has_weight_ = false;
+  bool has_pos_weight_ = false;
+  bool has_where_ = false;
+  bool has_ignore_index_ = false;
+  bool has_grad_output_ = false;
+  bool is_in_place_ = false;
+};
+
+// The fastest instruction set that has a fused multiply-add, as devices have.
+std::string isa_with_fma() {
+  const std::vector<std::string> names = available_isas();
+  return names.back() == "baseline" ? std::string() : names.back();
+}
+
+TEST_CASE("the host stands in for the device") {
+  CHECK(std::string(logitloss_cuda_platform()) == "host");
+}
+
+TEST_CASE("random calls have the bits of the CPU") {
+  const std::string isa = isa_with_fma();
+  if (isa.empty()) {
+    MESSAGE("skipped: this processor has no fused multiply-add");
+    return;
+  }
+  const SelectedIsa selected(isa);
+  for (std::uint64_t seed = 1; seed <= 1500; ++seed) {
+    RandomCall call(seed);
+    INFO("call ", seed, ": ", call.text());
+    call.compare();
+  }
+}
+
+TEST_CASE("requests that a device cannot take are refused") {
+  const std::int64_t shape[] = {4};
+  std::vector<float> numbers(4);
+  logitloss_bce_request request = request_for(shape);
+  request.logits = input(numbers.data());
+  request.targets = input(numbers.data());
+  double value = 0.0;
+  request.reduction = LOGITLOSS_SUM;
+  request.value = output(&value);
+  logitloss_report report;
+  std::size_t bytes = 1;
+  CHECK(logitloss_cuda_workspace(&request, &bytes, &report) == LOGITLOSS_INVALID_ARGUMENT);
+  CHECK(std::string(report.message).find("validate must be 0") == 0);
+  request.validate = 0;
+  CHECK(logitloss_cuda_workspace(&request, &bytes, &report) == LOGITLOSS_OK);
+  CHECK(bytes == 0);
+  request.logits.data = reinterpret_cast<const char*>(numbers.data()) + 2;
+  CHECK(logitloss_cuda_workspace(&request, &bytes, &report) == LOGITLOSS_INVALID_ARGUMENT);
+  CHECK(std::string(report.message).find("aligned to their elements") != std::string::npos);
+}
+
+TEST_CASE("a workspace is checked") {
+  const std::int64_t shape[] = {100000};
+  std::vector<float> numbers(100000);
+  double value = 0.0;
+  logitloss_bce_request request = request_for(shape);
+  request.validate = 0;
+  request.logits = input(numbers.data());
+  request.targets = input(numbers.data());
+  request.reduction = LOGITLOSS_MEAN;
+  request.value = output(&value);
+  std::size_t bytes = 0;
+  logitloss_report report;
+  CHECK(logitloss_cuda_workspace(&request, &bytes, &report) == LOGITLOSS_OK);
+  CHECK(bytes == 7 * 32);
+  alignas(16) char workspace[8 * 32];
+  CHECK(logitloss_cuda_bce_with_logits(&request, nullptr, workspace, bytes - 1, &report) ==
+        LOGITLOSS_INVALID_ARGUMENT);
+  CHECK(logitloss_cuda_bce_with_logits(&request, nullptr, workspace + 8, bytes, &report) ==
+        LOGITLOSS_INVALID_ARGUMENT);
+  CHECK(std::string(report.message).find("aligned to 16 bytes") != std::string::npos);
+  CHECK(logitloss_cuda_bce_with_logits(&request, nullptr, workspace, bytes, &report) ==
+        LOGITLOSS_OK);
+  CHECK(value == doctest::Approx(std::log(2.0)).epsilon(1e-7));
+}
+
+TEST_CASE("calls without elements") {
+  const std::int64_t shape[] = {3, 0};
+  double values[3] = {1.0, 1.0, 1.0};
+  float none = 0.0F;
+  logitloss_bce_request request = request_for(shape);
+  request.validate = 0;
+  request.logits = input(&none);
+  request.targets = input(&none);
+  request.reduction = LOGITLOSS_SUM;
+  request.reduced_axes = 2;
+  request.value = output(values);
+  run_device(request);
+  CHECK(std::vector<double>(values, values + 3) == std::vector<double>(3, 0.0));
+  request.reduction = LOGITLOSS_MEAN;
+  run_device(request);
+  CHECK(std::isnan(values[2]));
+}
+
+}  // namespace
+}  // namespace logitloss::tests
