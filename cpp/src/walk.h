@@ -26,49 +26,54 @@ LOGITLOSS_INLINE std::int64_t rows_of_tile(const Geometry& geometry, std::int64_
   return least(capacity / geometry.reduced, static_cast<std::int64_t>(slot_capacity));
 }
 
-LOGITLOSS_INLINE Segment segment_of_columns(const Geometry& geometry, std::int64_t unit) {
-  const std::int64_t groups =
-      (geometry.outputs + geometry.outputs_per_unit - 1) / geometry.outputs_per_unit;
+// How many segments a unit of a walk that sums has.
+LOGITLOSS_INLINE std::int64_t segment_count(const Geometry& geometry, std::int64_t unit,
+                                            std::int64_t capacity) {
+  if (geometry.walk == Walk::columns || geometry.parts > 1) {
+    return 1;
+  }
+  const std::int64_t rest = geometry.outputs - unit * geometry.outputs_per_unit;
+  const std::int64_t outputs = least(geometry.outputs_per_unit, rest);
+  const std::int64_t at_once =
+      geometry.walk == Walk::rows ? rows_of_tile(geometry, capacity) : std::int64_t{1};
+  return (outputs + at_once - 1) / at_once;
+}
+
+// Segment k of a unit.
+LOGITLOSS_INLINE Segment segment_at(const Geometry& geometry, std::int64_t unit, std::int64_t k,
+                                    std::int64_t capacity) {
   Segment segment;
-  segment.part = unit / groups;
-  segment.first_output = unit % groups * geometry.outputs_per_unit;
-  segment.outputs = least(geometry.outputs_per_unit, geometry.outputs - segment.first_output);
+  if (geometry.walk == Walk::columns) {
+    const std::int64_t groups =
+        (geometry.outputs + geometry.outputs_per_unit - 1) / geometry.outputs_per_unit;
+    segment.part = unit / groups;
+    segment.first_output = unit % groups * geometry.outputs_per_unit;
+    segment.outputs = least(geometry.outputs_per_unit, geometry.outputs - segment.first_output);
+  } else if (geometry.parts > 1) {
+    segment.first_output = unit / geometry.parts;
+    segment.part = unit % geometry.parts;
+  } else {
+    const bool are_rows = geometry.walk == Walk::rows;
+    const std::int64_t at_once = are_rows ? rows_of_tile(geometry, capacity) : std::int64_t{1};
+    const std::int64_t first = unit * geometry.outputs_per_unit;
+    const std::int64_t last = least(first + geometry.outputs_per_unit, geometry.outputs);
+    segment.first_output = first + k * at_once;
+    segment.outputs = least(at_once, last - segment.first_output);
+  }
+  const std::int64_t begin = segment.part * geometry.part_length;
   segment.length =
-      least(geometry.part_length, geometry.reduced - segment.part * geometry.part_length);
+      geometry.parts > 1 ? least(geometry.part_length, geometry.reduced - begin) : geometry.reduced;
   return segment;
 }
 
-LOGITLOSS_INLINE Segment segment_of_part(const Geometry& geometry, std::int64_t unit) {
-  Segment segment;
-  segment.first_output = unit / geometry.parts;
-  segment.part = unit % geometry.parts;
-  segment.length =
-      least(geometry.part_length, geometry.reduced - segment.part * geometry.part_length);
-  return segment;
-}
-
-// Calls visit(segment) for the segments of a unit of a walk that sums.
+// Calls visit(segment) for the segments of a unit of a walk that sums. Here and below the call
+// stands in one place, since a device would have a copy of the kernel for each.
 template <class Visit>
 LOGITLOSS_INLINE void for_each_segment(const Geometry& geometry, std::int64_t unit,
                                        std::int64_t capacity, Visit visit) {
-  if (geometry.walk == Walk::columns) {
-    visit(segment_of_columns(geometry, unit));
-    return;
-  }
-  if (geometry.parts > 1) {
-    visit(segment_of_part(geometry, unit));
-    return;
-  }
-  const bool are_rows = geometry.walk == Walk::rows;
-  const std::int64_t at_once = are_rows ? rows_of_tile(geometry, capacity) : 1;
-  const std::int64_t first = unit * geometry.outputs_per_unit;
-  const std::int64_t last = least(first + geometry.outputs_per_unit, geometry.outputs);
-  for (std::int64_t output = first; output < last; output += at_once) {
-    Segment segment;
-    segment.first_output = output;
-    segment.outputs = least(at_once, last - output);
-    segment.length = geometry.reduced;
-    visit(segment);
+  const std::int64_t count = segment_count(geometry, unit, capacity);
+  for (std::int64_t k = 0; k < count; ++k) {
+    visit(segment_at(geometry, unit, k, capacity));
   }
 }
 
@@ -76,19 +81,16 @@ LOGITLOSS_INLINE void for_each_segment(const Geometry& geometry, std::int64_t un
 template <class Visit>
 LOGITLOSS_INLINE void for_each_run_of(const Geometry& geometry, const Segment& segment,
                                       Visit visit) {
-  if (geometry.walk != Walk::columns) {
-    const std::int64_t first =
-        segment.first_output * geometry.reduced + segment.part * geometry.part_length;
-    visit(first, segment.outputs * segment.length);
-    return;
-  }
-  const std::int64_t first = segment.part * geometry.part_length;
-  if (segment.outputs == geometry.outputs) {
-    visit(first * geometry.outputs, segment.length * geometry.outputs);
-    return;
-  }
-  for (std::int64_t r = first; r < first + segment.length; ++r) {
-    visit(r * geometry.outputs + segment.first_output, segment.outputs);
+  const bool are_columns = geometry.walk == Walk::columns;
+  // Columns that are a part of a row lie apart in each row.
+  const bool is_one = !are_columns || segment.outputs == geometry.outputs;
+  const std::int64_t begin = segment.part * geometry.part_length;
+  const std::int64_t first = are_columns ? begin * geometry.outputs + segment.first_output
+                                         : segment.first_output * geometry.reduced + begin;
+  const std::int64_t runs = is_one ? 1 : segment.length;
+  const std::int64_t count = is_one ? segment.outputs * segment.length : segment.outputs;
+  for (std::int64_t k = 0; k < runs; ++k) {
+    visit(first + k * geometry.outputs, count);
   }
 }
 

@@ -1,16 +1,19 @@
-// The programs of a GPU, run by the host thread after thread, against the CPU's kernels: every
-// element and every sum has the same bits.
+// What runs on a GPU against the CPU's kernels: every element and every sum has the same bits. The
+// host runs it, thread after thread, or a device, where the library was built for one.
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "call.h"
+#include "device_memory.h"
 #include "logitloss/logitloss_cuda.h"
 
 namespace logitloss::tests {
@@ -21,13 +24,12 @@ struct Format {
   std::size_t bytes;
 };
 
-constexpr Format logit_formats[] = {
-    {LOGITLOSS_FLOAT16, 2}, {LOGITLOSS_BFLOAT16, 2}, {LOGITLOSS_FLOAT32, 4},
-    {LOGITLOSS_FLOAT32, 4}, {LOGITLOSS_FLOAT64, 8},  {LOGITLOSS_INT32, 4}};
-constexpr Format target_formats[] = {{LOGITLOSS_BOOL, 1},    {LOGITLOSS_INT8, 1},
-                                     {LOGITLOSS_UINT8, 1},   {LOGITLOSS_INT64, 8},
-                                     {LOGITLOSS_FLOAT16, 2}, {LOGITLOSS_FLOAT32, 4},
-                                     {LOGITLOSS_FLOAT64, 8}};
+constexpr Format logit_formats[] = {{LOGITLOSS_FLOAT16, 2}, {LOGITLOSS_BFLOAT16, 2},
+                                    {LOGITLOSS_FLOAT32, 4}, {LOGITLOSS_FLOAT32, 4},
+                                    {LOGITLOSS_FLOAT64, 8}, {LOGITLOSS_INT32, 4}};
+constexpr Format target_formats[] = {
+    {LOGITLOSS_BOOL, 1},    {LOGITLOSS_INT8, 1},    {LOGITLOSS_UINT8, 1},  {LOGITLOSS_INT64, 8},
+    {LOGITLOSS_FLOAT16, 2}, {LOGITLOSS_FLOAT32, 4}, {LOGITLOSS_FLOAT64, 8}};
 constexpr Format factor_formats[] = {
     {LOGITLOSS_FLOAT32, 4}, {LOGITLOSS_FLOAT64, 8}, {LOGITLOSS_UINT8, 1}, {LOGITLOSS_FLOAT16, 2}};
 
@@ -82,11 +84,12 @@ struct Array {
   std::vector<char> memory;
   std::vector<std::ptrdiff_t> strides;
   std::size_t origin = 0;
+  // Where the call finds the memory.
+  char* base = nullptr;
 
-  const char* data() const { return memory.data() + origin; }
-  char* data() { return memory.data() + origin; }
+  char* data() const { return base + origin; }
   logitloss_input input() const { return {data(), strides.data(), format.dtype}; }
-  logitloss_output output() { return {data(), strides.data(), format.dtype}; }
+  logitloss_output output() const { return {data(), strides.data(), format.dtype}; }
 };
 
 using Lengths = std::vector<std::int64_t>;
@@ -157,9 +160,9 @@ class Maker {
 
   double logit(bool are_wild) {
     if (are_wild && random_.below(8) == 0) {
-      static constexpr double special[] = {
-          0.0,    -0.0,   INFINITY, -INFINITY, NAN,   88.0,  -90.0,
-          103.97, -104.0, 709.0,    -740.0,    1e-40, -3e38, 1e300};
+      static constexpr double special[] = {0.0,    -0.0,  INFINITY, -INFINITY, NAN,
+                                           88.0,   -90.0, 103.97,   -104.0,    709.0,
+                                           -740.0, 1e-40, -3e38,    1e300};
       return special[random_.below(std::size(special))];
     }
     return static_cast<double>(40.0F * random_.fraction() - 20.0F);
@@ -219,20 +222,38 @@ bool are_same(const Array& a, const Array& b) {
   return true;
 }
 
-// The call on the host's stand-in for a device.
-void run_device(const logitloss_bce_request& request) {
+void run_on_device(const logitloss_bce_request& request) {
   logitloss_report report;
   std::size_t bytes = 0;
   REQUIRE_MESSAGE(logitloss_cuda_workspace(&request, &bytes, &report) == LOGITLOSS_OK,
                   std::string(report.message));
-  std::vector<double> workspace(bytes / sizeof(double) + 2);
-  auto address = reinterpret_cast<std::uintptr_t>(workspace.data());
-  address += address % 16;
-  REQUIRE_MESSAGE(
-      logitloss_cuda_bce_with_logits(&request, nullptr, reinterpret_cast<void*>(address), bytes,
-                                     &report) == LOGITLOSS_OK,
-      std::string(report.message));
+  const DeviceMemory workspace(bytes);
+  REQUIRE_MESSAGE(logitloss_cuda_bce_with_logits(&request, nullptr, workspace.data(), bytes,
+                                                 &report) == LOGITLOSS_OK,
+                  std::string(report.message));
 }
+
+// Copies of arrays in the memory of a device, for the time of a call.
+class OnDevice {
+ public:
+  explicit OnDevice(std::vector<Array*> arrays) : arrays_(std::move(arrays)) {
+    for (Array* array : arrays_) {
+      memory_.push_back(std::make_unique<DeviceMemory>(array->memory.size()));
+      memory_.back()->write(array->memory);
+      array->base = memory_.back()->data();
+    }
+  }
+
+  void read_back() {
+    for (std::size_t k = 0; k < arrays_.size(); ++k) {
+      memory_[k]->read(arrays_[k]->memory);
+    }
+  }
+
+ private:
+  std::vector<Array*> arrays_;
+  std::vector<std::unique_ptr<DeviceMemory>> memory_;
+};
 
 class RandomCall {
  public:
@@ -242,8 +263,15 @@ class RandomCall {
     Outputs expected = outputs_;
     Outputs got = outputs_;
     Array logits = logits_;
+    for (Array* array : {&logits_, &targets_, &weight_, &pos_weight_, &where_, &grad_output_,
+                         &expected.value, &expected.gradient, &expected.hessian}) {
+      array->base = array->memory.data();
+    }
     run(request_for(logits_, expected));
-    run_device(request_for(logits, got));
+    OnDevice device({&logits, &targets_, &weight_, &pos_weight_, &where_, &grad_output_, &got.value,
+                     &got.gradient, &got.hessian});
+    run_on_device(request_for(logits, got));
+    device.read_back();
     CHECK(are_same(got.gradient, expected.gradient));
     CHECK(are_same(got.hessian, expected.hessian));
     CHECK(are_same(got.value, expected.value));
@@ -260,10 +288,12 @@ class RandomCall {
     }
     text << ", axes " << axes_ << ", reduction " << reduction_ << ", logits "
          << logits_.format.dtype << ", targets " << targets_.format.dtype;
-    const std::pair<bool, const char*> options[] = {
-        {has_weight_, "weight"},           {has_pos_weight_, "pos_weight"},
-        {has_where_, "where"},             {has_ignore_index_, "ignore_index"},
-        {has_grad_output_, "grad_output"}, {is_in_place_, "in place"}};
+    const std::pair<bool, const char*> options[] = {{has_weight_, "weight"},
+                                                    {has_pos_weight_, "pos_weight"},
+                                                    {has_where_, "where"},
+                                                    {has_ignore_index_, "ignore_index"},
+                                                    {has_grad_output_, "grad_output"},
+                                                    {is_in_place_, "in place"}};
     for (const auto& [is_given, name] : options) {
       text << (is_given ? std::string(", ") + name : std::string());
     }
@@ -307,7 +337,8 @@ class RandomCall {
     label_smoothing_ = random_.below(4) == 0 ? 0.125 : 0.0;
     has_ignore_index_ = random_.below(4) == 0;
     for (Array* factor : {&weight_, &pos_weight_}) {
-      *factor = maker_.broadcast(factor_formats[random_.below(std::size(factor_formats))], lengths_);
+      *factor =
+          maker_.broadcast(factor_formats[random_.below(std::size(factor_formats))], lengths_);
       maker_.fill(*factor, [&] { return maker_.weight(are_extreme); });
     }
     where_ = maker_.broadcast({LOGITLOSS_BOOL, 1}, lengths_);
@@ -412,17 +443,24 @@ std::string isa_with_fma() {
   return names.back() == "baseline" ? std::string() : names.back();
 }
 
-TEST_CASE("the host stands in for the device") {
-  CHECK(std::string(logitloss_cuda_platform()) == "host");
+bool skips() {
+  if (!has_device()) {
+    MESSAGE("skipped: there is no CUDA device");
+    return true;
+  }
+  if (isa_with_fma().empty()) {
+    MESSAGE("skipped: this processor has no fused multiply-add");
+    return true;
+  }
+  MESSAGE("runs on: " << std::string(logitloss_cuda_platform()));
+  return false;
 }
 
 TEST_CASE("random calls have the bits of the CPU") {
-  const std::string isa = isa_with_fma();
-  if (isa.empty()) {
-    MESSAGE("skipped: this processor has no fused multiply-add");
+  if (skips()) {
     return;
   }
-  const SelectedIsa selected(isa);
+  const SelectedIsa selected(isa_with_fma());
   for (std::uint64_t seed = 1; seed <= 1500; ++seed) {
     RandomCall call(seed);
     INFO("call ", seed, ": ", call.text());
@@ -451,48 +489,149 @@ TEST_CASE("requests that a device cannot take are refused") {
   CHECK(std::string(report.message).find("aligned to their elements") != std::string::npos);
 }
 
-TEST_CASE("a workspace is checked") {
-  const std::int64_t shape[] = {100000};
-  std::vector<float> numbers(100000);
-  double value = 0.0;
+TEST_CASE("a call without a device says so") {
+  if (has_device()) {
+    return;
+  }
+  const std::int64_t shape[] = {4};
+  std::vector<float> numbers(4);
   logitloss_bce_request request = request_for(shape);
   request.validate = 0;
   request.logits = input(numbers.data());
   request.targets = input(numbers.data());
+  request.gradient = output(numbers.data());
+  logitloss_report report;
+  CHECK(logitloss_cuda_bce_with_logits(&request, nullptr, nullptr, 0, &report) ==
+        LOGITLOSS_DEVICE_ERROR);
+  CHECK(std::string(report.message).find("CUDA driver") != std::string::npos);
+}
+
+TEST_CASE("a workspace is checked") {
+  if (skips()) {
+    return;
+  }
+  const std::int64_t shape[] = {100000};
+  const std::vector<char> zeros(400000);
+  DeviceMemory numbers(zeros.size());
+  numbers.write(zeros);
+  DeviceMemory value(sizeof(double));
+  logitloss_bce_request request = request_for(shape);
+  request.validate = 0;
+  request.logits = request.targets = {numbers.data(), nullptr, LOGITLOSS_FLOAT32};
   request.reduction = LOGITLOSS_MEAN;
-  request.value = output(&value);
+  request.value = {value.data(), nullptr, LOGITLOSS_FLOAT64};
   std::size_t bytes = 0;
   logitloss_report report;
   CHECK(logitloss_cuda_workspace(&request, &bytes, &report) == LOGITLOSS_OK);
   CHECK(bytes == 7 * 32);
-  alignas(16) char workspace[8 * 32];
-  CHECK(logitloss_cuda_bce_with_logits(&request, nullptr, workspace, bytes - 1, &report) ==
-        LOGITLOSS_INVALID_ARGUMENT);
-  CHECK(logitloss_cuda_bce_with_logits(&request, nullptr, workspace + 8, bytes, &report) ==
-        LOGITLOSS_INVALID_ARGUMENT);
+  DeviceMemory workspace(8 * 32);
+  const auto call = [&](void* memory, std::size_t size) {
+    return logitloss_cuda_bce_with_logits(&request, nullptr, memory, size, &report);
+  };
+  CHECK(call(workspace.data(), bytes - 1) == LOGITLOSS_INVALID_ARGUMENT);
+  CHECK(call(workspace.data() + 8, bytes) == LOGITLOSS_INVALID_ARGUMENT);
   CHECK(std::string(report.message).find("aligned to 16 bytes") != std::string::npos);
-  CHECK(logitloss_cuda_bce_with_logits(&request, nullptr, workspace, bytes, &report) ==
-        LOGITLOSS_OK);
-  CHECK(value == doctest::Approx(std::log(2.0)).epsilon(1e-7));
+  CHECK(call(workspace.data(), bytes) == LOGITLOSS_OK);
+  std::vector<char> result(sizeof(double));
+  value.read(result);
+  double mean = 0.0;
+  std::memcpy(&mean, result.data(), sizeof mean);
+  CHECK(mean == doctest::Approx(std::log(2.0)).epsilon(1e-7));
 }
 
 TEST_CASE("calls without elements") {
+  if (skips()) {
+    return;
+  }
   const std::int64_t shape[] = {3, 0};
-  double values[3] = {1.0, 1.0, 1.0};
-  float none = 0.0F;
+  std::vector<char> bytes(3 * sizeof(double), 1);
+  DeviceMemory values(bytes.size());
+  values.write(bytes);
   logitloss_bce_request request = request_for(shape);
   request.validate = 0;
-  request.logits = input(&none);
-  request.targets = input(&none);
+  request.logits = request.targets = {values.data(), nullptr, LOGITLOSS_FLOAT32};
   request.reduction = LOGITLOSS_SUM;
   request.reduced_axes = 2;
-  request.value = output(values);
-  run_device(request);
-  CHECK(std::vector<double>(values, values + 3) == std::vector<double>(3, 0.0));
+  request.value = {values.data(), nullptr, LOGITLOSS_FLOAT64};
+  run_on_device(request);
+  values.read(bytes);
+  CHECK(bytes == std::vector<char>(bytes.size(), 0));
   request.reduction = LOGITLOSS_MEAN;
-  run_device(request);
-  CHECK(std::isnan(values[2]));
+  run_on_device(request);
+  values.read(bytes);
+  double mean = 0.0;
+  std::memcpy(&mean, bytes.data() + 2 * sizeof mean, sizeof mean);
+  CHECK(std::isnan(mean));
 }
+
+#if defined(LOGITLOSS_TESTS_ON_DEVICE)
+
+void check(cudaError_t error) { REQUIRE_MESSAGE(error == cudaSuccess, cudaGetErrorString(error)); }
+
+// A call is captured once and replayed over other numbers, on a stream of its own.
+TEST_CASE("a captured call is replayed") {
+  if (skips()) {
+    return;
+  }
+  constexpr std::size_t count = 100000;
+  const std::int64_t shape[] = {count};
+  const auto bytes_of = [](const auto& numbers) {
+    const auto* const first = reinterpret_cast<const char*>(numbers.data());
+    return std::vector<char>(first, first + numbers.size() * sizeof(numbers[0]));
+  };
+  DeviceMemory logits(count * sizeof(float));
+  DeviceMemory targets(count * sizeof(float));
+  DeviceMemory gradient(count * sizeof(float));
+  DeviceMemory value(sizeof(double));
+  targets.write(bytes_of(soft_targets<float>(count)));
+  logitloss_bce_request request = request_for(shape);
+  request.validate = 0;
+  request.reduction = LOGITLOSS_MEAN;
+  request.logits = {logits.data(), nullptr, LOGITLOSS_FLOAT32};
+  request.targets = {targets.data(), nullptr, LOGITLOSS_FLOAT32};
+  request.value = {value.data(), nullptr, LOGITLOSS_FLOAT64};
+  request.gradient = {gradient.data(), nullptr, LOGITLOSS_FLOAT32};
+  std::size_t bytes = 0;
+  logitloss_report report;
+  REQUIRE(logitloss_cuda_workspace(&request, &bytes, &report) == LOGITLOSS_OK);
+  DeviceMemory workspace(bytes);
+  cudaStream_t stream = nullptr;
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+  REQUIRE(logitloss_cuda_bce_with_logits(&request, stream, workspace.data(), bytes, &report) ==
+          LOGITLOSS_OK);
+  check(cudaStreamEndCapture(stream, &graph));
+  check(cudaGraphInstantiate(&executable, graph, 0));
+  const SelectedIsa selected(isa_with_fma());
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    const std::vector<float> x = ordinary_logits<float>(count, seed);
+    const std::vector<float> y = soft_targets<float>(count);
+    logits.write(bytes_of(x));
+    check(cudaGraphLaunch(executable, stream));
+    check(cudaStreamSynchronize(stream));
+    std::vector<float> expected(count);
+    double mean = 0.0;
+    logitloss_bce_request on_host = request;
+    on_host.logits = input(x.data());
+    on_host.targets = input(y.data());
+    on_host.value = output(&mean);
+    on_host.gradient = output(expected.data());
+    run(on_host);
+    std::vector<char> got(count * sizeof(float));
+    gradient.read(got);
+    CHECK(got == bytes_of(expected));
+    std::vector<char> got_mean(sizeof mean);
+    value.read(got_mean);
+    CHECK(std::memcmp(got_mean.data(), &mean, sizeof mean) == 0);
+  }
+  check(cudaGraphExecDestroy(executable));
+  check(cudaGraphDestroy(graph));
+  check(cudaStreamDestroy(stream));
+}
+
+#endif
 
 }  // namespace
 }  // namespace logitloss::tests

@@ -133,8 +133,7 @@ LOGITLOSS_INLINE Real weight_of(const DeviceOperand& weight, std::int64_t index)
 template <class Real>
 LOGITLOSS_INLINE Element<Real> make_element(const DeviceCall& call, std::int64_t index, Real x,
                                             Real target, Real factor, bool as_weighted) {
-  const bool has_complement =
-      call.targets.dtype == Dtype::float64 && sizeof(Real) == sizeof(float);
+  const bool has_complement = call.targets.dtype == Dtype::float64 && sizeof(Real) == sizeof(float);
   const bool is_weighted = as_weighted || call.has_weights();
   const bool are_targets = !is_weighted && !has_complement && call.label_smoothing == 0.0;
   Real y = target;
@@ -187,10 +186,9 @@ struct Factor {
 
 template <class Real>
 LOGITLOSS_INLINE Factor<Real> factor_of(const DeviceCall& call, double denominator) {
-  const bool has_one_numerator =
-      !call.grad_output.is_present() || call.grad_output.is_scalar();
-  Factor<Real> factor{has_one_numerator && !call.has_divisors_by_output(), 1.0, denominator,
-                      {Real{1}, Real{0}}};
+  const bool has_one_numerator = !call.grad_output.is_present() || call.grad_output.is_scalar();
+  Factor<Real> factor{
+      has_one_numerator && !call.has_divisors_by_output(), 1.0, denominator, {Real{1}, Real{0}}};
   if (has_one_numerator && call.grad_output.is_present()) {
     factor.numerator = load_one<double>(call.grad_output, 0);
   }
@@ -260,16 +258,15 @@ class Program {
   static constexpr int per_thread = elements_per_thread<Real>;
 
   // A program that sums nothing is given no memory.
-  LOGITLOSS_INLINE Program(const DeviceCall& call, Block& block, Shared<Real>* shared,
-                           const SlotArrays& slots)
-      : call_(call), block_(block), shared_(shared), slots_(slots) {}
+  LOGITLOSS_INLINE Program(const DeviceCall& call, Shared<Real>* shared, const SlotArrays& slots)
+      : call_(call), shared_(shared), slots_(slots) {}
 
   // Elements [unit * capacity, ...) of a call that sums nothing, without weights, masks or
   // factors that float cannot take.
   template <unsigned outputs>
   LOGITLOSS_INLINE void run_plain_elements(std::int64_t unit) {
-    const Factor<Real> factor = factor_of<Real>(call_, call_.fixed_denominator);
     const std::int64_t first = unit * capacity;
+    const Factor<Real> factor = plain_factor();
     evaluate_plain<outputs>(first, least(capacity, call_.size - first), factor);
   }
 
@@ -284,7 +281,7 @@ class Program {
   // A unit of a plain call that sums its losses.
   template <unsigned outputs>
   LOGITLOSS_INLINE void run_plain_sums(std::int64_t unit) {
-    const Factor<Real> factor = factor_of<Real>(call_, call_.fixed_denominator);
+    const Factor<Real> factor = plain_factor();
     for_each_segment(call_.geometry, unit, capacity, [&](const Segment& segment) {
       clear(segment);
       for_each_tile(segment, [&](std::int64_t first, std::int64_t count) {
@@ -325,13 +322,13 @@ class Program {
   LOGITLOSS_INLINE void run_denominators(std::int64_t unit) {
     for_each_segment(call_.geometry, unit, capacity, [&](const Segment& segment) {
       sum_denominators(segment);
-      put_parts(segment, call_.denominators);
+      copy().put_parts(segment, call_.denominators);
     });
   }
 
   // The denominator of one output that has several parts.
   LOGITLOSS_INLINE void run_total_denominator(std::int64_t output) {
-    sum_parts(call_.denominators, output);
+    copy().sum_parts(call_.denominators, output);
     block_.each_thread([&](int thread) {
       if (thread == 0) {
         call_.total_denominators[output] = slots_.sum(0);
@@ -341,23 +338,34 @@ class Program {
 
   // The value of one output that has several parts.
   LOGITLOSS_INLINE void run_value(std::int64_t output) {
-    sum_parts(call_.losses, output);
+    copy().sum_parts(call_.losses, output);
     block_.each_thread([&](int thread) {
       if (thread == 0) {
-        put_value(output, slots_.sum(0),
-                  call_.has_summed_denominator ? call_.total_denominators[output] : fixed_sum());
+        copy().put_value(
+            output, slots_.sum(0),
+            call_.has_summed_denominator ? call_.total_denominators[output] : fixed_sum());
       }
     });
   }
 
   // The value of an output that is a sum or a mean of nothing.
   LOGITLOSS_INLINE void run_empty_value(std::int64_t output) {
-    block_.one_thread([&] { put_value(output, Sum{}, Sum{}); });
+    block_.one_thread([&] { copy().put_value(output, Sum{}, Sum{}); });
   }
 
  private:
+  // Outlined functions are members of a copy, so that this object can live in registers.
+  LOGITLOSS_INLINE Program copy() const { return *this; }
+
   LOGITLOSS_INLINE double fixed() const { return call_.fixed_denominator; }
   LOGITLOSS_INLINE Sum fixed_sum() const { return {fixed(), 0.0, 0.0, 0.0}; }
+
+  // Plain calls have one factor; said here, so that the compiler knows.
+  LOGITLOSS_INLINE Factor<Real> plain_factor() const {
+    Factor<Real> factor = factor_of<Real>(call_, fixed());
+    factor.is_uniform = true;
+    return factor;
+  }
 
   LOGITLOSS_INLINE unsigned derivatives() const {
     return (call_.gradient.is_present() ? wants_gradient : 0U) |
@@ -384,15 +392,15 @@ class Program {
         return;
       }
       for (int k = 0; k < per_thread && offset + k < count; ++k) {
-        evaluate_one(first + offset + k, offset + k, Segment{}, factor, outputs);
+        copy().evaluate_one(first + offset + k, offset + k, Segment{}, factor, outputs);
       }
     });
   }
 
   template <unsigned outputs>
   LOGITLOSS_INLINE bool are_packed(std::int64_t first) const {
-    bool are = is_packed<per_thread>(call_.logits, first) &&
-               is_packed<per_thread>(call_.targets, first);
+    bool are =
+        is_packed<per_thread>(call_.logits, first) && is_packed<per_thread>(call_.targets, first);
     if constexpr ((outputs & wants_loss) != 0) {
       are = are && (call_.is_reduced() || is_packed<per_thread>(call_.value, first));
     }
@@ -475,7 +483,7 @@ class Program {
                                  const Factor<Real>& factor, unsigned outputs) {
     block_.each_thread([&](int thread) {
       for (int offset = thread; offset < count; offset += block_threads) {
-        evaluate_one(first + offset, offset, segment, factor, outputs);
+        copy().evaluate_one(first + offset, offset, segment, factor, outputs);
       }
     });
   }
@@ -492,14 +500,14 @@ class Program {
       find_quotient(index, offset, segment, factor, numerator, denominator);
       scale_size = size_of_scale(numerator, denominator);
     }
-    Result<Real> result = evaluate_element(element, outputs, factor, numerator, denominator,
-                                           call_.has_weights());
+    Result<Real> result =
+        evaluate_element(element, outputs, factor, numerator, denominator, call_.has_weights());
     if constexpr (sizeof(Real) == sizeof(float)) {
       const unsigned weight_size = element.seen >> 2 & 3U;
       const bool in_tail = (element.seen & seen_tail) != 0;
       if (is_unfit_for_float(weight_size | scale_size, in_tail)) {
         const bool mends_loss = is_unfit_for_float(weight_size, in_tail);
-        mend_in_float64(index, factor, numerator, denominator, mends_loss, outputs, result);
+        copy().mend_in_float64(index, factor, numerator, denominator, mends_loss, outputs, result);
       }
     }
     if (!element.exists && !is_finite_quotient(numerator, denominator)) {
@@ -543,22 +551,22 @@ class Program {
       numerator = load_one<double>(call_.grad_output, index);
     }
     if (call_.has_divisors_by_output()) {
-      const std::int64_t output = call_.geometry.walk == Walk::rows ? offset / segment.length
-                                                                    : offset % segment.outputs;
+      const std::int64_t output =
+          call_.geometry.walk == Walk::rows ? offset / segment.length : offset % segment.outputs;
       denominator = slots_.denominators[output].value();
     }
   }
 
   // Evaluates an element in float64 and rounds once.
   LOGITLOSS_OUTLINED void mend_in_float64(std::int64_t index, const Factor<Real>& factor,
-                                        double numerator, double denominator, bool mends_loss,
-                                        unsigned outputs, Result<Real>& result) const {
+                                          double numerator, double denominator, bool mends_loss,
+                                          unsigned outputs, Result<Real>& result) const {
     Factor<double> wide{factor.is_uniform, numerator, denominator, {1.0, 0.0}};
     if (factor.is_uniform) {
       wide.scale = quotient_of<double>(numerator, denominator);
     }
-    const Result<double> exact =
-        evaluate_element(read_weighted(index, 1.0), outputs, wide, numerator, denominator, true);
+    const Result<double> exact = evaluate_element(copy().read_weighted(index, 1.0), outputs, wide,
+                                                  numerator, denominator, true);
     result.loss = mends_loss ? static_cast<Real>(exact.loss) : result.loss;
     result.gradient = static_cast<Real>(exact.gradient);
     result.hessian = static_cast<Real>(exact.hessian);
@@ -619,13 +627,12 @@ class Program {
     return seen;
   }
 
-  LOGITLOSS_INLINE void add_losses(const Segment& segment, std::int64_t first,
-                                   std::int64_t count) {
+  LOGITLOSS_INLINE void add_losses(const Segment& segment, std::int64_t first, std::int64_t count) {
     const unsigned seen = take_seen();
     const bool spoils = is_unfit_for_float(seen >> 2, (seen & seen_tail) != 0);
     const bool has_terms = sums_terms();
     if ((seen & seen_bad_target) != 0 || spoils || (!has_terms && (seen & seen_large) != 0)) {
-      add_in_float64(segment, first, count, false);
+      copy().add_in_float64(segment, first, count, false);
     } else if (has_terms) {
       has_products_ = true;
       add_tile(segment, count, [&](std::int64_t i, double& sum, double& product) {
@@ -708,8 +715,8 @@ class Program {
   }
 
   // Sums a tile in float64 and, where that overflows too, scaled by 2^-512.
-  LOGITLOSS_INLINE void add_in_float64(const Segment& segment, std::int64_t first,
-                                       std::int64_t count, bool are_denominators) {
+  LOGITLOSS_OUTLINED void add_in_float64(const Segment& segment, std::int64_t first,
+                                         std::int64_t count, bool are_denominators) {
     const bool are_rows = call_.geometry.walk == Walk::rows;
     const std::int64_t slots = slot_count(call_.geometry, segment);
     const std::int64_t step = are_rows ? 1 : slots;
@@ -717,24 +724,25 @@ class Program {
       const std::int64_t begin = are_rows ? k * segment.length : k;
       const std::int64_t end = are_rows ? begin + segment.length : count;
       for (std::int64_t i = begin; i < end; i += step) {
-        const double term = exact_term(first + i, 1.0, are_denominators);
+        const double term = copy().exact_term(first + i, 1.0, are_denominators);
         if (magnitude(term) <= largest_summed<double>) {
           add_to(slots_.high[k], slots_.low[k], term);
         } else {
           add_to(slots_.large_high[k], slots_.large_low[k],
-                 exact_term(first + i, down_scale, are_denominators));
+                 copy().exact_term(first + i, down_scale, are_denominators));
         }
       }
     });
   }
 
   LOGITLOSS_OUTLINED double exact_term(std::int64_t index, double factor,
-                                     bool are_denominators) const {
+                                       bool are_denominators) const {
     if (are_denominators) {
       return denominator_term<double>(index) * factor;
     }
     const Factor<double> none{true, 1.0, 1.0, {1.0, 0.0}};
-    return evaluate_element(read_weighted(index, factor), wants_loss, none, 1.0, 1.0, true).loss;
+    return evaluate_element(copy().read_weighted(index, factor), wants_loss, none, 1.0, 1.0, true)
+        .loss;
   }
 
   // What an element adds to the denominator of a mean.
@@ -770,7 +778,7 @@ class Program {
       block_.each_thread([&](int thread) { read_denominators(thread, first, count); });
       const unsigned seen = take_seen();
       if ((seen & (seen_extreme_weight | seen_large)) != 0) {
-        add_in_float64(segment, first, count, true);
+        copy().add_in_float64(segment, first, count, true);
       } else {
         add_tile(segment, count, [&](std::int64_t i, double& high, double& low) {
           add_to(high, low, shared_->loss[i]);
@@ -794,7 +802,7 @@ class Program {
   }
 
   // Turns products into sums.
-  LOGITLOSS_INLINE void close(const Segment& segment) {
+  LOGITLOSS_OUTLINED void close(const Segment& segment) {
     if (!has_products_) {
       return;
     }
@@ -813,7 +821,7 @@ class Program {
   }
 
   // Climbs the tree over lanes [0, count), a power of two of them at most.
-  LOGITLOSS_INLINE void fold_lanes(std::int64_t count) {
+  LOGITLOSS_OUTLINED void fold_lanes(std::int64_t count) {
     for (std::int64_t half = static_cast<std::int64_t>(lane_count) / 2; half > 0; half /= 2) {
       each_slot(half, [&](std::int64_t k) {
         if (k + half < count) {
@@ -828,7 +836,7 @@ class Program {
 
   LOGITLOSS_INLINE void fold(const Segment& segment) {
     if (call_.geometry.walk == Walk::blocks) {
-      fold_lanes(slot_count(call_.geometry, segment));
+      copy().fold_lanes(slot_count(call_.geometry, segment));
     }
   }
 
@@ -846,19 +854,19 @@ class Program {
   }
 
   LOGITLOSS_INLINE void finish(const Segment& segment) {
-    close(segment);
+    copy().close(segment);
     if (call_.geometry.parts > 1) {
-      put_parts(segment, call_.losses);
+      copy().put_parts(segment, call_.losses);
       return;
     }
     fold(segment);
     each_slot(segment.outputs, [&](std::int64_t k) {
-      put_value(segment.first_output + k, sum_of(segment, k),
-                call_.has_summed_denominator ? slots_.denominators[k] : fixed_sum());
+      copy().put_value(segment.first_output + k, sum_of(segment, k),
+                       call_.has_summed_denominator ? slots_.denominators[k] : fixed_sum());
     });
   }
 
-  LOGITLOSS_INLINE void put_parts(const Segment& segment, Sum* parts) {
+  LOGITLOSS_OUTLINED void put_parts(const Segment& segment, Sum* parts) {
     fold(segment);
     each_slot(segment.outputs, [&](std::int64_t k) {
       const std::int64_t output = segment.first_output + k;
@@ -867,7 +875,7 @@ class Program {
   }
 
   // The sum over the parts of one output, into slot 0: lanes of parts, and a tree over these.
-  LOGITLOSS_INLINE void sum_parts(const Sum* parts, std::int64_t output) {
+  LOGITLOSS_OUTLINED void sum_parts(const Sum* parts, std::int64_t output) {
     constexpr auto lanes = static_cast<std::int64_t>(lane_count);
     const std::int64_t count = call_.geometry.parts;
     each_slot(lanes, [&](std::int64_t lane) {
@@ -877,10 +885,10 @@ class Program {
       }
       slots_.set(lane, sum);
     });
-    fold_lanes(lanes);
+    copy().fold_lanes(lanes);
   }
 
-  LOGITLOSS_INLINE void put_value(std::int64_t output, const Sum& loss, const Sum& denominator) {
+  LOGITLOSS_OUTLINED void put_value(std::int64_t output, const Sum& loss, const Sum& denominator) {
     double value = loss.value();
     if (call_.reduction != LOGITLOSS_SUM) {
       value = denominator.value() == 0.0 ? __builtin_nan("") : quotient(loss, denominator);
@@ -889,7 +897,7 @@ class Program {
   }
 
   const DeviceCall& call_;
-  Block& block_;
+  Block block_;
   Shared<Real>* shared_;
   SlotArrays slots_;
   // Whether the second part of a slot is a product.

@@ -32,8 +32,8 @@ logitloss_status logitloss_cuda_workspace(const logitloss_bce_request* request, 
   *report = {};
   report->bad_index = -1;
   logitloss::cuda::PreparedCall prepared;
-  const char* const problem = logitloss::cuda::make_device_call(
-      *request, [](const void*) { return false; }, prepared);
+  const char* const problem =
+      logitloss::cuda::make_device_call(*request, [](const void*) { return false; }, prepared);
   if (problem != nullptr) {
     return fail(*report, problem, LOGITLOSS_INVALID_ARGUMENT);
   }

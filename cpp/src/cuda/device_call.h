@@ -26,9 +26,7 @@ struct DeviceOperand {
   std::int64_t stride[most_dimensions];
 
   LOGITLOSS_INLINE bool is_present() const { return is_number || data != nullptr; }
-  LOGITLOSS_INLINE bool is_scalar() const {
-    return is_number || (ndim == 1 && stride[0] == 0);
-  }
+  LOGITLOSS_INLINE bool is_scalar() const { return is_number || (ndim == 1 && stride[0] == 0); }
 };
 
 struct DeviceCall {

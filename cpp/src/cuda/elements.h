@@ -34,8 +34,8 @@ constexpr std::size_t widest_access = 32;
 
 // Neighbouring elements that a few instructions can move.
 template <class Element, int count>
-struct alignas(sizeof(Element) * count < widest_access ? sizeof(Element) * count
-                                                       : widest_access) Pack {
+struct alignas(sizeof(Element) * count < widest_access ? sizeof(Element) * count : widest_access)
+    Pack {
   Element element[count];
 };
 
@@ -101,9 +101,9 @@ LOGITLOSS_INLINE std::int64_t strided_offset(const DeviceOperand& operand, Unsig
 // fast as by 64.
 LOGITLOSS_INLINE char* address_of(const DeviceOperand& operand, std::int64_t index) {
   constexpr std::int64_t short_limit = std::int64_t{1} << 32;
-  const std::int64_t offset =
-      index < short_limit ? strided_offset(operand, static_cast<std::uint32_t>(index))
-                          : strided_offset(operand, static_cast<std::uint64_t>(index));
+  const std::int64_t offset = index < short_limit
+                                  ? strided_offset(operand, static_cast<std::uint32_t>(index))
+                                  : strided_offset(operand, static_cast<std::uint64_t>(index));
   return operand.data + offset;
 }
 
@@ -113,9 +113,8 @@ LOGITLOSS_OUTLINED Real load_one(const DeviceOperand& operand, std::int64_t inde
     return static_cast<Real>(operand.number);
   }
   const char* const source = address_of(operand, index);
-  return with_type_of(operand.dtype, [&](auto type) {
-    return to_real<Real>(read_from<decltype(type)>(source));
-  });
+  return with_type_of(operand.dtype,
+                      [&](auto type) { return to_real<Real>(read_from<decltype(type)>(source)); });
 }
 
 template <class Real>

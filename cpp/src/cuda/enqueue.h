@@ -116,8 +116,8 @@ void enqueue_elements(const DeviceCall& call, bool is_plain, Launcher& launcher)
       return launcher.template run<PlainElements<Real, wants_loss | wants_gradient>>(call, blocks,
                                                                                      0);
     case wants_gradient | wants_hessian:
-      return launcher.template run<PlainElements<Real, wants_gradient | wants_hessian>>(
-          call, blocks, 0);
+      return launcher.template run<PlainElements<Real, wants_gradient | wants_hessian>>(call,
+                                                                                        blocks, 0);
     default:
       return launcher.template run<Elements<Real>>(call, blocks, 0);
   }

@@ -13,17 +13,17 @@ namespace {
 
 struct HostBlock {
   template <class Function>
-  void each_thread(Function function) {
+  LOGITLOSS_INLINE void each_thread(Function function) {
     for (int thread = 0; thread < block_threads; ++thread) {
       function(thread);
     }
   }
   template <class Function>
-  void one_thread(Function function) {
+  LOGITLOSS_INLINE void one_thread(Function function) {
     function();
   }
-  void wait() {}
-  void merge(unsigned& word, unsigned bits) { word |= bits; }
+  LOGITLOSS_INLINE void wait() {}
+  LOGITLOSS_INLINE void merge(unsigned& word, unsigned bits) { word |= bits; }
 };
 
 struct HostLauncher {
@@ -33,8 +33,7 @@ struct HostLauncher {
     Shared<Real> shared;
     std::vector<double> memory(SlotArrays::bytes(slots) / sizeof(double));
     for (std::int64_t unit = 0; unit < blocks; ++unit) {
-      HostBlock block;
-      Program<Real, HostBlock> program(call, block, &shared, SlotArrays(memory.data(), slots));
+      Program<Real, HostBlock> program(call, &shared, SlotArrays(memory.data(), slots));
       Task::run(program, unit);
     }
   }

@@ -32,8 +32,7 @@ __global__ void __launch_bounds__(block_threads)
   extern __shared__ __align__(16) unsigned char memory[];
   auto* const shared = reinterpret_cast<Shared<Real>*>(memory);
   auto* const slot_memory = reinterpret_cast<double*>(memory + sizeof(Shared<Real>));
-  DeviceBlock block;
-  Program<Real, DeviceBlock> program(call, block, shared, SlotArrays(slot_memory, slots));
+  Program<Real, DeviceBlock> program(call, shared, SlotArrays(slot_memory, slots));
   Task::run(program, static_cast<std::int64_t>(blockIdx.x));
 }
 

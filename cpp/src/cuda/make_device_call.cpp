@@ -47,11 +47,10 @@ void divide_finely(Geometry& geometry, std::int64_t capacity) {
   if (geometry.parts > 1 || geometry.walk == Walk::columns || geometry.walk == Walk::elements) {
     return;
   }
-  geometry.outputs_per_unit =
-      geometry.walk == Walk::rows ? std::min(rows_of_tile(geometry, capacity), geometry.outputs)
+  geometry.outputs_per_unit = geometry.walk == Walk::rows
+                                  ? std::min(rows_of_tile(geometry, capacity), geometry.outputs)
                                   : 1;
-  geometry.units =
-      (geometry.outputs + geometry.outputs_per_unit - 1) / geometry.outputs_per_unit;
+  geometry.units = (geometry.outputs + geometry.outputs_per_unit - 1) / geometry.outputs_per_unit;
 }
 
 bool has_plain_factor(const DeviceCall& call) {
@@ -67,12 +66,11 @@ bool has_plain_factor(const DeviceCall& call) {
 }
 
 bool is_plain(const DeviceCall& call) {
-  const bool has_complements =
-      call.targets.dtype == Dtype::float64 && !call.computes_in_float64;
+  const bool has_complements = call.targets.dtype == Dtype::float64 && !call.computes_in_float64;
   const bool reads_logits_again = call.is_in_place && call.sums_losses();
   const bool are_integers = call.logits.dtype < Dtype::float16;
-  return !are_integers && !call.has_weights() && !call.is_masked() && !has_complements && !reads_logits_again &&
-         call.label_smoothing == 0.0 && has_plain_factor(call);
+  return !are_integers && !call.has_weights() && !call.is_masked() && !has_complements &&
+         !reads_logits_again && call.label_smoothing == 0.0 && has_plain_factor(call);
 }
 
 std::size_t count_parts(const DeviceCall& call) {
@@ -112,10 +110,10 @@ const char* make_device_call(const logitloss_bce_request& request, IsHostMemory 
   call.is_in_place = planned.is_in_place;
   call.computes_in_float64 = planned.computes_in_float64;
   const std::pair<const Operand*, DeviceOperand*> operands[] = {
-      {&planned.logits, &call.logits},           {&planned.targets, &call.targets},
-      {&planned.weight, &call.weight},           {&planned.pos_weight, &call.pos_weight},
-      {&planned.where, &call.where},             {&planned.grad_output, &call.grad_output},
-      {&planned.value, &call.value},             {&planned.gradient, &call.gradient},
+      {&planned.logits, &call.logits},   {&planned.targets, &call.targets},
+      {&planned.weight, &call.weight},   {&planned.pos_weight, &call.pos_weight},
+      {&planned.where, &call.where},     {&planned.grad_output, &call.grad_output},
+      {&planned.value, &call.value},     {&planned.gradient, &call.gradient},
       {&planned.hessian, &call.hessian},
   };
   for (const auto& [operand, result] : operands) {
@@ -135,9 +133,9 @@ const char* make_device_call(const logitloss_bce_request& request, IsHostMemory 
   call.has_summed_denominator = planned.has_summed_denominator();
   call.fixed_denominator = planned.fixed_denominator();
   if (call.size != 0) {
-    divide_finely(call.geometry, static_cast<std::int64_t>(call.computes_in_float64
-                                                               ? tile_length<double>
-                                                               : tile_length<float>));
+    divide_finely(call.geometry,
+                  static_cast<std::int64_t>(call.computes_in_float64 ? tile_length<double>
+                                                                     : tile_length<float>));
   }
   prepared.is_plain = is_plain(call);
   prepared.workspace_bytes = count_sums(call) * sizeof(Sum);
