@@ -138,17 +138,19 @@ def bce_with_logits(
         to anything but the logits is asked for.
     ValueError
         If a shape, an axis or an option does not fit.
-    jax.errors.JaxRuntimeError
+    ValueError or jax.errors.JaxRuntimeError
         When the program runs, for a bad target; the message names its index and value. As with
-        any error of a running program it appears where a result is read, and not at all where
-        none is.
+        any error of a running program, JAX raises the second one where it notices only when a
+        result is read, and none where no result is needed.
 
     Notes
     -----
     The gradient has the dtype of the logits. For float16 and bfloat16 it is kept in float32 until
     it has been multiplied by what comes from outside, so that loss scaling works.
 
-    A mean over no element is nan and its gradient 0.
+    A mean over no element is nan and its gradient 0. XLA computes with subnormal numbers flushed
+    to zero, and so does this function where XLA has a part in the result: in reduced values and
+    in gradients.
 
     Examples
     --------
@@ -201,7 +203,7 @@ def _check_dtype(name: str, array: Array, allowed: Sequence[str]) -> None:
     if array.dtype.name not in allowed:
         raise TypeError(
             f"{name} must have dtype {', '.join(allowed[:-1])} or {allowed[-1]}, not "
-            f"{array.dtype.name}; convert it with {name}.astype('float32')"
+            f"{array.dtype.name}"
         )
 
 
