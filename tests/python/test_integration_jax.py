@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -445,15 +446,21 @@ print(value == alone, (gradient == gradient_alone).all())
 """
 
 
+@pytest.mark.skipif(jax.__version_info__ < (0, 7), reason="JAX 0.6 has no such derivatives")
 def test_arrays_on_several_devices(backend: str) -> None:
     code = TWO_DEVICES.format(backend=backend)
     flags = "--xla_force_host_platform_device_count=2"
     assert run_python(code, XLA_FLAGS=flags, JAX_PLATFORMS="cpu") == "True True\n"
 
 
-@pytest.mark.skipif(not PAGE.exists(), reason="the page is not in this checkout")
 def test_page_examples() -> None:
     names: dict[str, Any] = {}
     for block in python_blocks(PAGE):
         exec(block, names)
     assert names
+
+
+def test_docstring_examples() -> None:
+    results = doctest.testmod(integration)
+    assert results.attempted >= 6
+    assert results.failed == 0
