@@ -12,6 +12,7 @@
 #include "arguments.h"
 #include "arrays.h"
 #include "numbers.h"
+#include "words.h"
 
 namespace bindings {
 namespace {
@@ -157,12 +158,7 @@ class Call {
   }
 
   logitloss_reduction parse_reduction() const {
-    static constexpr std::pair<const char*, logitloss_reduction> known[] = {
-        {"mean", LOGITLOSS_MEAN},
-        {"sum", LOGITLOSS_SUM},
-        {"none", LOGITLOSS_NONE},
-        {"weighted_mean", LOGITLOSS_WEIGHTED_MEAN}};
-    for (const auto& [name, reduction] : known) {
+    for (const auto& [name, reduction] : reduction_names) {
       if (PyUnicode_CompareWithASCIIString(arguments_.reduction, name) == 0) {
         return reduction;
       }
@@ -549,26 +545,13 @@ class Call {
   }
 
   [[noreturn]] void raise_for_target(const logitloss_report& report) const {
-    Dimensions index;
-    index.ndim = shape_.ndim;
-    std::int64_t rest = report.bad_index;
-    for (int k = shape_.ndim - 1; k >= 0; --k) {
-      index.value[k] = rest % shape_.value[k];
-      rest /= shape_.value[k];
-    }
-    std::string position = index.ndim > 0 ? "[" : "";
+    const Dimensions index = unravelled(report.bad_index, shape_);
     py::tuple key(static_cast<std::size_t>(index.ndim));
     for (int k = 0; k < index.ndim; ++k) {
-      position += k > 0 ? ", " : "";
-      position += std::to_string(index.value[k]);
       key[static_cast<std::size_t>(k)] = py::int_(index.value[k]);
     }
-    position += index.ndim > 0 ? "]" : "";
     const std::string value = py::str(targets_.array()[key]).cast<std::string>();
-    throw py::value_error("targets must lie in [0, 1], but targets" + position + " is " + value +
-                          "; pass ignore_index=" + value +
-                          " if it marks a missing label, or validate=False to apply the formula "
-                          "to it");
+    throw py::value_error(bad_target_text(index, value));
   }
 
   py::object result() {

@@ -4,6 +4,9 @@
 #include "arguments.h"
 #include "arrays.h"
 #include "function.h"
+#ifdef LOGITLOSS_JAX
+#include "jax_ffi.h"
+#endif
 
 namespace py = pybind11;
 
@@ -37,4 +40,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.def("openmp", &logitloss_openmp);
   module.def("get_num_threads", &logitloss_get_num_threads);
   module.def("set_num_threads", &logitloss_set_num_threads, py::arg("count"));
+#ifdef LOGITLOSS_JAX
+  module.def("jax_ffi_handler", &bindings::jax_ffi_handler);
+#endif
 }
