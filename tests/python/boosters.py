@@ -29,6 +29,12 @@ def several_labels(labels: Array) -> Array:
     return np.column_stack([labels, 1 - labels, np.where(flipped, 1 - labels, labels)])
 
 
+def coarse(x: Array) -> Array:
+    """Return features of ten values each, of which every part of the rows has the same bins."""
+    ranks = x.argsort(axis=0).argsort(axis=0)
+    return np.asarray(ranks * 10 // len(x), np.float64)
+
+
 def with_missing(labels: Array, share: float = 0.3) -> Array:
     """Return labels of which some are the sentinel."""
     return np.where(np.random.default_rng(2).random(labels.shape) < share, MISSING, labels)

@@ -62,7 +62,10 @@ def test_derivatives(name: str, weighted: bool, dtype: Any, shape: tuple[int, ..
 
 def test_weights_a_target() -> None:
     margins, labels, weight = inputs((20, 3))
-    own = {"weight": np.array([1.0, 2.0, 0.5]), "pos_weight": np.array([4.0, 1.0, 0.25])}
+    own: dict[str, Any] = {
+        "weight": np.array([1.0, 2.0, 0.5]),
+        "pos_weight": np.array([4.0, 1.0, 0.25]),
+    }
     grad, hess = derivatives(BCEWithLogitsLoss(**own), margins, labels, weight)
     expected = {"weight": weight[:, np.newaxis] * own["weight"], "pos_weight": own["pos_weight"]}
     assert_derivatives(grad, hess, margins, labels, **expected)

@@ -42,6 +42,10 @@ def objective(
 def objective(
     loss: Loss, *, multi_target: Literal[True], min_hessian: float = 0.0
 ) -> MultiTargetObjective: ...
+@overload
+def objective(
+    loss: Loss, *, multi_target: bool, min_hessian: float = 0.0
+) -> Objective | MultiTargetObjective: ...
 def objective(
     loss: Loss, *, multi_target: bool = False, min_hessian: float = 0.0
 ) -> Objective | MultiTargetObjective:
@@ -179,6 +183,8 @@ class MultiTargetObjective(catboost.MultiTargetCustomObjective):
 def metric(loss: Loss, *, multi_target: Literal[False] = False) -> Metric: ...
 @overload
 def metric(loss: Loss, *, multi_target: Literal[True]) -> MultiTargetMetric: ...
+@overload
+def metric(loss: Loss, *, multi_target: bool) -> Metric | MultiTargetMetric: ...
 def metric(loss: Loss, *, multi_target: bool = False) -> Metric | MultiTargetMetric:
     """Return a loss as a metric of CatBoost: the weighted mean over the labels that exist.
 

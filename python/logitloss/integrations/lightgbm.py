@@ -16,6 +16,7 @@ from logitloss.integrations._boosting import Loss, intercept
 from logitloss.integrations._optional import require
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
 lightgbm: Any = require("lightgbm", "lightgbm")
@@ -200,7 +201,7 @@ def _refuse_probabilities(parameters: Mapping[str, Any]) -> None:
         )
 
 
-def add_intercept(model: Any, margin: float) -> None:
+def add_intercept(model: Any, margin: float | NDArray[np.float64]) -> None:
     """Add a constant to all predictions of a model, as LightGBM's own objectives do.
 
     LightGBM leaves ``boost_from_average`` without effect for an objective of one's own. Training
@@ -212,7 +213,7 @@ def add_intercept(model: Any, margin: float) -> None:
     model : lightgbm.Booster or fitted LGBMModel
         Changed in place.
     margin : float
-        What `intercept` returned.
+        What `intercept` returned for labels of shape (n,).
 
     Raises
     ------
@@ -241,4 +242,4 @@ def add_intercept(model: Any, margin: float) -> None:
     if "leaf_const" in str(tree):
         raise ValueError("the leaves of linear trees are no constants that could be added to")
     for leaf in range(tree["num_leaves"]):
-        booster.set_leaf_output(0, leaf, booster.get_leaf_output(0, leaf) + margin)
+        booster.set_leaf_output(0, leaf, booster.get_leaf_output(0, leaf) + float(margin))

@@ -227,7 +227,7 @@ probabilities or margins |
     --------
     >>> import logitloss
     >>> loss = logitloss.BCEWithLogitsLoss(ignore_index=-1)
-    >>> base_score([1, 0, 0, 0, -1], loss)
+    >>> round(base_score([1, 0, 0, 0, -1], loss), 6)
     0.25
     >>> round(base_score([1, 0, 0, 0, -1], loss, objective="reg:squarederror"), 6)
     -1.098612
