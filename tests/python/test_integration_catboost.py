@@ -35,14 +35,17 @@ PARAMETERS = {
 }
 
 
-def fitted(loss: Any, x: Array, y: Array, weight: Array | None = None, **parameters: Any) -> Any:
-    """Train with an objective and a metric of ours."""
-    several = np.ndim(y) == 2
-    ours = {
+def ours(loss: Any, several: bool = False) -> dict[str, Any]:
+    """Return an objective and a metric as parameters."""
+    return {
         "loss_function": objective(loss, multi_target=several),
         "eval_metric": metric(loss, multi_target=several),
     }
-    model = catboost.CatBoost({**PARAMETERS, **ours, **parameters})
+
+
+def fitted(loss: Any, x: Array, y: Array, weight: Array | None = None, **parameters: Any) -> Any:
+    """Train with an objective and a metric of ours."""
+    model = catboost.CatBoost({**PARAMETERS, **ours(loss, np.ndim(y) == 2), **parameters})
     return model.fit(catboost.Pool(x, y, weight=weight))
 
 
@@ -89,8 +92,7 @@ def test_the_intercept_in_a_model() -> None:
     options = {"leaf_estimation_iterations": 1, "bootstrap_type": "No"}
     expected = own("Logloss", x, y, weight, boost_from_average=True, **options).predict(x)
     start = intercept(y, PLAIN, weight=weight)
-    ours = {"loss_function": objective(PLAIN), "eval_metric": metric(PLAIN)}
-    model = catboost.CatBoost({**PARAMETERS, **options, **ours})
+    model = catboost.CatBoost({**PARAMETERS, **options, **ours(PLAIN)})
     model.fit(catboost.Pool(x, y, weight=weight, baseline=np.full(len(y), start)))
     model.set_scale_and_bias(1.0, start)
     np.testing.assert_allclose(model.predict(x), expected, rtol=0, atol=1e-4)
@@ -164,8 +166,7 @@ def test_the_metric_stops_training() -> None:
     labels = boosters.with_missing(boosters.several_labels(y))
     model = catboost.CatBoostRegressor(
         **{**PARAMETERS, "iterations": 200, "leaf_estimation_iterations": 1},
-        loss_function=objective(MASKED, multi_target=True),
-        eval_metric=metric(MASKED, multi_target=True),
+        **ours(MASKED, several=True),
     )
     model.fit(x[:300], labels[:300], eval_set=(x[300:], labels[300:]), early_stopping_rounds=3)
     assert model.tree_count_ < 200
@@ -180,9 +181,10 @@ def test_errors_surface() -> None:
     for labels in (bad, np.column_stack([y, bad])):
         with pytest.raises(catboost.CatBoostError, match=r"ValueError: targets must lie in"):
             fitted(MASKED, x, labels)
-    none = np.full(len(y), MISSING)
     with pytest.raises(catboost.CatBoostError, match="the metric is not a number"):
-        fitted(MASKED, x, none)
+        catboost.CatBoost({**PARAMETERS, **ours(MASKED)}).fit(
+            x, y, eval_set=(x, np.full(len(y), MISSING))
+        )
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["one target", "several targets"])
@@ -213,9 +215,8 @@ def test_nan_labels_are_refused() -> None:
 def test_targets_and_objectives_that_do_not_match() -> None:
     x, y, _ = boosters.tumours()
     labels = boosters.several_labels(y)
-    one = {"loss_function": objective(PLAIN), "eval_metric": metric(PLAIN)}
     with pytest.raises(catboost.CatBoostError, match="multidimensional target"):
-        catboost.CatBoost({**PARAMETERS, **one}).fit(x, labels)
+        catboost.CatBoost({**PARAMETERS, **ours(PLAIN)}).fit(x, labels)
 
 
 @pytest.mark.parametrize("make", [objective, metric])
@@ -248,8 +249,7 @@ def test_objects_can_be_shared(make: Any, several: bool) -> None:
 def test_estimators_can_be_cloned_and_pickled() -> None:
     base = pytest.importorskip("sklearn.base")
     x, y, _ = boosters.tumours()
-    ours = {"loss_function": objective(PLAIN), "eval_metric": metric(PLAIN)}
-    model = base.clone(catboost.CatBoostRegressor(**PARAMETERS, **ours)).fit(x, y)
+    model = base.clone(catboost.CatBoostRegressor(**PARAMETERS, **ours(PLAIN))).fit(x, y)
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.predict(x), model.predict(x))
 
