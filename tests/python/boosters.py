@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import doctest
+import re
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -69,3 +71,13 @@ def run_examples(module: ModuleType) -> None:
         runner.run(test, out=messages.append)
     assert runner.failures == 0, "".join(messages)
     assert runner.tries > 0
+
+
+def run_document(name: str) -> None:
+    """Run the Python of a page of the documentation, from its top to its end."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "integrations" / name
+    blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+    assert np.isfinite(names["margins"]).all()

@@ -256,3 +256,7 @@ def test_estimators_can_be_cloned_and_pickled() -> None:
 
 def test_examples() -> None:
     boosters.run_examples(integration)
+
+
+def test_the_page() -> None:
+    boosters.run_document("catboost.md")

@@ -299,3 +299,7 @@ def test_objects_can_be_shared(make: Any) -> None:
 
 def test_examples() -> None:
     boosters.run_examples(integration)
+
+
+def test_the_page() -> None:
+    boosters.run_document("lightgbm.md")

@@ -338,3 +338,7 @@ def test_a_cluster_of_processes() -> None:
 
 def test_examples() -> None:
     boosters.run_examples(integration)
+
+
+def test_the_page() -> None:
+    boosters.run_document("xgboost.md")

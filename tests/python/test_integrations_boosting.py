@@ -146,6 +146,13 @@ def test_derivatives_that_are_no_numbers(margin: float, label: int, weight: floa
         derivatives(BCEWithLogitsLoss(), margins, labels, weights)
 
 
+def test_derivatives_whose_sum_overflows() -> None:
+    weight = np.full(4, 1e38)
+    grad, hess = derivatives(BCEWithLogitsLoss(), np.full(4, 30, np.float32), np.zeros(4), weight)
+    np.testing.assert_allclose(grad, weight, rtol=1e-6)
+    assert np.isfinite(hess).all()
+
+
 @pytest.mark.parametrize("label", [np.nan, 2.0, -1.0])
 def test_bad_labels(label: float) -> None:
     margins, labels, _ = inputs((20,))
