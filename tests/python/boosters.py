@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -60,6 +62,15 @@ def assert_layout(*arrays: Array, dtype: Any, shape: tuple[int, ...]) -> None:
         assert array.dtype.isnative
         assert array.flags.c_contiguous
         assert array.shape == shape
+
+
+@contextlib.contextmanager
+def cluster(workers: int) -> Iterator[Any]:
+    """Start processes of Dask and give the client that talks to them."""
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as processes, distributed.Client(processes) as client:
+        yield client
 
 
 def run_examples(module: ModuleType) -> None:

@@ -265,17 +265,11 @@ def test_models_that_take_no_intercept() -> None:
 @pytest.mark.filterwarnings("default")
 def test_another_process() -> None:
     """One worker, because LightGBM's bins depend on which of several gets which rows."""
-    distributed = pytest.importorskip("distributed")
     array = pytest.importorskip("dask.array")
     x, y, weight = boosters.tumours()
     rows = ((len(y) - 200, 200),)
     options = {"n_estimators": 5, "verbosity": -1}
-    with (
-        distributed.LocalCluster(
-            n_workers=1, threads_per_worker=1, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with boosters.cluster(1) as client:
         features = array.from_array(x, chunks=(*rows, x.shape[1]))
         labels, weights = (array.from_array(part, chunks=rows) for part in (y, weight))
         own = lightgbm.DaskLGBMClassifier(client=client, boost_from_average=False, **options)

@@ -302,18 +302,12 @@ def test_objects_can_be_shared(make: Any) -> None:
 @pytest.mark.filterwarnings("default")
 def test_a_cluster_of_processes() -> None:
     """Uneven partitions: a mean of the workers' means would not be that of all rows."""
-    distributed = pytest.importorskip("distributed")
     array = pytest.importorskip("dask.array")
     xgboost_dask = pytest.importorskip("xgboost.dask")
     x, y, weight = boosters.tumours()
     x, labels = boosters.coarse(x), boosters.with_missing(y)
     rows = ((len(y) - 100, 100),)
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with boosters.cluster(2) as client:
         features = array.from_array(x, chunks=(*rows, x.shape[1]))
         weights = array.from_array(weight, chunks=rows)
 

@@ -6,6 +6,7 @@ is set to a sum, and never divides.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -40,6 +41,49 @@ class Loss(Protocol):
 
     def __replace__(self, /, **changes: Any) -> Self:
         """Return a copy with other options."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A loss in the shape in which a booster calls it.
+
+    Attributes
+    ----------
+    loss : loss object
+        With its reduction set to a sum.
+    """
+
+    loss: Loss
+
+
+@dataclass(frozen=True)
+class ObjectiveAdapter(Adapter):
+    """A loss as an objective.
+
+    Attributes
+    ----------
+    loss : loss object
+        With its reduction set to a sum.
+    min_hessian : float
+        Smallest hessian of an element that counts.
+    """
+
+    min_hessian: float
+
+
+@dataclass(frozen=True)
+class MetricAdapter(Adapter):
+    """A loss as a metric with a name.
+
+    Attributes
+    ----------
+    loss : loss object
+        With its reduction set to a sum.
+    name : str
+        What the booster calls it.
+    """
+
+    name: str
 
 
 def summed(loss: Loss) -> Loss:

@@ -8,7 +8,6 @@ a result of another layout leaves a model of zeros behind, without an exception.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -118,20 +117,8 @@ def _prepared(loss: Loss, multi_target: bool) -> Loss:
     return loss
 
 
-@dataclass(frozen=True)
-class Objective:
-    """What `objective` returns for one target.
-
-    Attributes
-    ----------
-    loss : loss object
-        With its reduction set to a sum.
-    min_hessian : float
-        Smallest hessian of an element that counts.
-    """
-
-    loss: Loss
-    min_hessian: float
+class _Parameter:
+    """What CatBoost needs of the objects among its parameters."""
 
     # Without this attribute CatBoost tries to compile the methods with Numba, and warns.
     no_jit = True
@@ -139,6 +126,10 @@ class Objective:
     def __deepcopy__(self, memo: object) -> Self:
         """Return itself: CatBoost copies its parameters, and `sklearn.clone` wants the same."""
         return self
+
+
+class Objective(_Parameter, _boosting.ObjectiveAdapter):
+    """What `objective` returns for one target."""
 
     def calc_ders_range(
         self, approxes: ArrayLike, targets: ArrayLike, weights: ArrayLike | None
@@ -150,23 +141,10 @@ class Objective:
         return -np.column_stack([grad, hess])
 
 
-@dataclass(frozen=True)
-class MultiTargetObjective(catboost.MultiTargetCustomObjective):
-    """What `objective` returns for several targets.
-
-    Attributes
-    ----------
-    loss : loss object
-        With its reduction set to a sum.
-    min_hessian : float
-        Smallest hessian of an element that counts.
-    """
-
-    loss: Loss
-    min_hessian: float
-
-    no_jit = True
-    __deepcopy__ = Objective.__deepcopy__
+class MultiTargetObjective(
+    _Parameter, _boosting.ObjectiveAdapter, catboost.MultiTargetCustomObjective
+):
+    """What `objective` returns for several targets."""
 
     def calc_ders_multi(
         self, approxes: ArrayLike, targets: ArrayLike, weight: float
@@ -219,23 +197,8 @@ def metric(loss: Loss, *, multi_target: bool = False) -> Metric | MultiTargetMet
     return made(_prepared(loss, multi_target))
 
 
-@dataclass(frozen=True)
-class Metric:
-    """What `metric` returns for one target.
-
-    Attributes
-    ----------
-    loss : loss object
-        With its reduction set to a sum.
-    """
-
-    loss: Loss
-
-    no_jit = True
-
-    def __deepcopy__(self, memo: object) -> Self:
-        """Return itself: CatBoost copies its parameters, and `sklearn.clone` wants the same."""
-        return self
+class Metric(_Parameter, _boosting.Adapter):
+    """What `metric` returns for one target."""
 
     def is_max_optimal(self) -> bool:
         """Return False: lower is better."""

@@ -8,7 +8,6 @@ so several labels are several models.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from logitloss.integrations import _boosting
@@ -81,20 +80,8 @@ def objective(loss: Loss, *, min_hessian: float = 0.0) -> Objective:
     return Objective(_boosting.summed(loss), _boosting.checked_min_hessian(min_hessian))
 
 
-@dataclass(frozen=True)
-class Objective:
-    """What `objective` returns.
-
-    Attributes
-    ----------
-    loss : loss object
-        With its reduction set to a sum.
-    min_hessian : float
-        Smallest hessian of an element that counts.
-    """
-
-    loss: Loss
-    min_hessian: float
+class Objective(_boosting.ObjectiveAdapter):
+    """What `objective` returns."""
 
     def __call__(
         self, first: Any, second: Any, weight: ArrayLike | None = None
@@ -147,20 +134,8 @@ def metric(loss: Loss, *, name: str = "logitloss") -> Metric:
     return Metric(_boosting.summed(loss), name)
 
 
-@dataclass(frozen=True)
-class Metric:
-    """What `metric` returns.
-
-    Attributes
-    ----------
-    loss : loss object
-        With its reduction set to a sum.
-    name : str
-        What LightGBM calls it.
-    """
-
-    loss: Loss
-    name: str
+class Metric(_boosting.MetricAdapter):
+    """What `metric` returns."""
 
     def __call__(
         self, first: Any, second: Any, weight: ArrayLike | None = None

@@ -7,7 +7,6 @@ call. `base_score` starts training where XGBoost's own log loss starts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -74,20 +73,8 @@ def objective(loss: Loss, *, min_hessian: float = 1e-16) -> Objective:
     return Objective(_boosting.summed(loss), _boosting.checked_min_hessian(min_hessian))
 
 
-@dataclass(frozen=True)
-class Objective:
-    """What `objective` returns.
-
-    Attributes
-    ----------
-    loss : loss object
-        With its reduction set to a sum.
-    min_hessian : float
-        Smallest hessian of an element that counts.
-    """
-
-    loss: Loss
-    min_hessian: float
+class Objective(_boosting.ObjectiveAdapter):
+    """What `objective` returns."""
 
     def __call__(
         self, first: Any, second: Any, /, sample_weight: ArrayLike | None = None
@@ -136,20 +123,8 @@ def metric(loss: Loss, *, name: str = "logitloss") -> Metric:
     return Metric(_boosting.summed(loss), name)
 
 
-@dataclass(frozen=True)
-class Metric:
-    """What `metric` returns.
-
-    Attributes
-    ----------
-    loss : loss object
-        With its reduction set to a sum.
-    name : str
-        What XGBoost calls it.
-    """
-
-    loss: Loss
-    name: str
+class Metric(_boosting.MetricAdapter):
+    """What `metric` returns."""
 
     @property
     def __name__(self) -> str:
