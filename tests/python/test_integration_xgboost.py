@@ -347,5 +347,6 @@ def test_examples() -> None:
     boosters.run_examples(integration)
 
 
+@SINCE_3_1
 def test_the_page() -> None:
     boosters.run_document("xgboost.md")
