@@ -211,6 +211,9 @@ def test_nan_as_the_sentinel() -> None:
 def test_a_bad_smallest_hessian(value: float) -> None:
     with pytest.raises(ValueError, match="min_hessian must be a finite number >= 0"):
         _boosting.checked_min_hessian(value)
+    text: Any = str(value)
+    with pytest.raises(TypeError, match="min_hessian must be a number"):
+        _boosting.checked_min_hessian(text)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

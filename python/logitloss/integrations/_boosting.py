@@ -6,6 +6,7 @@ is set to a sum, and never divides.
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -105,8 +106,8 @@ def summed(loss: Loss) -> Loss:
     loss = loss.__replace__(reduction="sum", axis=None)
     if _takes_nan_for_missing(loss):
         raise ValueError(
-            f"{loss!r} takes NaN for a missing label, and no booster hands NaN labels on: "
-            "mark missing labels with a number, as in numpy.where(numpy.isnan(labels), -1, "
+            "the loss takes NaN for a missing label, and no booster hands NaN labels on: mark "
+            "missing labels with a number, as in numpy.where(numpy.isnan(labels), -1, "
             "labels), and give the loss ignore_index=-1"
         )
     return loss
@@ -122,6 +123,8 @@ def _takes_nan_for_missing(loss: Loss) -> bool:
 
 def checked_min_hessian(min_hessian: float) -> float:
     """Return the smallest hessian as a float, or refuse it."""
+    if not isinstance(min_hessian, numbers.Real):
+        raise TypeError(f"min_hessian must be a number, not {min_hessian!r}")
     if not 0 <= min_hessian < float("inf"):
         raise ValueError(f"min_hessian must be a finite number >= 0, not {min_hessian!r}")
     return float(min_hessian)

@@ -111,8 +111,8 @@ def _prepared(loss: Loss, multi_target: bool) -> Loss:
                 loss.grad(np.zeros(count), np.zeros(count))
         except ValueError as error:
             raise ValueError(
-                f"with one target the options of the loss must be numbers, not those of {loss!r}; "
-                "give weights of rows to the Pool, which shuffles them along with the rows"
+                "with one target weight and pos_weight of the loss must be numbers, not arrays "
+                f"({error}); give weights of rows to the Pool, which shuffles them with the rows"
             ) from error
     return loss
 
