@@ -78,8 +78,8 @@ class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):
     >>> logits = torch.tensor([[2.0, -40.0], [17.0, float("nan")]], requires_grad=True)
     >>> loss = criterion(logits, torch.tensor([[1, 0], [1, -1]]))
     >>> loss.backward()
-    >>> logits.grad[1].tolist()
-    [-1.3799731427240658e-08, 0.0]
+    >>> logits.grad[1]
+    tensor([-1.3800e-08,  0.0000e+00])
     """
 
     def __init__(
