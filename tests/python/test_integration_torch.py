@@ -19,6 +19,7 @@ import pytest
 import logitloss
 import oracle
 from oracle import Reduction
+from test_documentation import ROOT, python_blocks
 
 torch = pytest.importorskip("torch")
 
@@ -636,3 +637,10 @@ def test_the_examples_of_the_documentation(name: str) -> None:
     assert examples.examples
     runner.run(examples, out=messages.append)
     assert runner.failures == 0, "".join(messages)
+
+
+def test_the_page_runs() -> None:
+    blocks = python_blocks(ROOT / "docs" / "integrations" / "torch.md")
+    assert blocks
+    for block in blocks:
+        exec(block, {})
