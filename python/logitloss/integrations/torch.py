@@ -222,11 +222,13 @@ def binary_cross_entropy_with_logits(
     if torch.is_autocast_enabled("cpu") and input.dtype in _HALVES:
         # Autocasting takes this loss as one to be computed in float32.
         operands = (input.float(), *operands[1:])
-    axes = (axis,) if isinstance(axis, int) else axis
+    axes = axis if axis is None or isinstance(axis, (tuple, list)) else (axis,)
     inputs = (*operands, label_smoothing, ignore_index, reduction, axes, validate)
     if torch.compiler.is_compiling() or _is_transformed(input):
         return _Value.apply(*inputs)
-    return _EagerValue.apply(*inputs) if input.requires_grad else _value(*inputs)
+    if input.requires_grad and torch.is_grad_enabled():
+        return _EagerValue.apply(*inputs)
+    return _value(*inputs)
 
 
 def _as_factor(factor: Tensor | float | None) -> Tensor | None:
@@ -283,8 +285,8 @@ def _array(tensor: Tensor | None) -> Any:
 def _empty_like(tensor: Tensor) -> Tensor:
     """Return a new tensor of the layout of another one.
 
-    Its memory comes from NumPy, which asks for huge pages as torch does not by default: touching
-    64 MiB of new memory for the first time takes torch's longer than the loss and its gradient.
+    Its memory comes from NumPy, which asks for huge pages as torch does not by default: first
+    touching 64 MiB of torch's new memory takes longer than to compute loss and gradient there.
     """
     if not tensor.is_contiguous():
         return torch.empty_like(tensor)
