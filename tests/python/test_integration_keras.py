@@ -198,7 +198,8 @@ def test_backends_that_have_no_function(backend: str) -> None:
 
 @pytest.mark.skipif(BACKEND == "numpy", reason="Keras calls it with uninitialised arrays there")
 def test_bad_targets_are_found() -> None:
-    with pytest.raises(ValueError, match=r"targets\[0, 0\] is 2\.0"):
+    # What a compiled program of JAX raises is its own error.
+    with pytest.raises(RuntimeError if BACKEND == "jax" else ValueError, match="targets must lie"):
         BCEWithLogitsLoss()(np.full((2, 1), 2), np.zeros((2, 1)))
     BCEWithLogitsLoss(validate=False)(np.full((2, 1), 2), np.zeros((2, 1)))
 

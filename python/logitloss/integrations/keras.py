@@ -74,8 +74,9 @@ class BCEWithLogitsLoss(keras.losses.Loss):
         A target that marks a missing label, such as -1 or nan. The mean over `axis` is over the
         labels that exist; a sample without any has the loss 0 and counts as one of weight 0.
     validate : bool
-        Whether targets outside [0, 1] raise `ValueError`. The numpy backend never does: there
-        Keras also calls the loss with uninitialised arrays, to learn its shape.
+        Whether targets outside [0, 1] raise an error, `ValueError` on torch and JAX's own on jax.
+        The numpy backend never does: there Keras also calls the loss with uninitialised arrays,
+        to learn its shape.
 
     Raises
     ------
