@@ -45,22 +45,18 @@ def pairwise_total(terms: _Float64) -> tuple[_Float64, _Float64]:
     correctly rounded sum but for sums next to the middle between two numbers. Where a sum is not
     finite, low is 0.
     """
-    high = terms
-    low = np.zeros_like(terms[..., :1])
+    if terms.shape[-1] == 0:
+        return np.zeros(terms.shape[:-1]), np.zeros(terms.shape[:-1])
+    high, low = np.array(terms), np.zeros_like(terms)
     with np.errstate(over="ignore", invalid="ignore"):
         while high.shape[-1] > 1:
             half = high.shape[-1] // 2
-            odd = high[..., 2 * half :]
-            odd_low = low[..., 2 * half :] if low.shape[-1] > 1 else low[..., : odd.shape[-1]]
-            total, error = two_sum(high[..., :half], high[..., half : 2 * half])
-            if low.shape[-1] > 1:
-                error += low[..., :half] + low[..., half : 2 * half]
-            high = np.concatenate([total, odd], axis=-1)
-            low = np.concatenate([error, odd_low], axis=-1)
-    if high.shape[-1] == 0:
-        high = np.zeros((*high.shape[:-1], 1))
-    total, rest = high[..., 0], low[..., 0]
-    return total, np.where(np.isfinite(total), rest, 0.0)
+            rest = high.shape[-1] - half
+            total, error = two_sum(high[..., :half], high[..., rest:])
+            low[..., :half] += low[..., rest:] + error
+            high[..., :half] = total
+            high, low = high[..., :rest], low[..., :rest]
+    return high[..., 0], np.where(np.isfinite(high[..., 0]), low[..., 0], 0.0)
 
 
 def _two_product(a: _Float64, b: _Float64) -> tuple[_Float64, _Float64]:
