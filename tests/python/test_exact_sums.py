@@ -20,6 +20,9 @@ from logitloss.integrations._exact import (
 
 COUNT = 3000
 
+# 3 times this is 2^53 + 1, in the middle between two numbers.
+THIRD_OF_MIDDLE = 3002399751580331.0
+
 
 def rounded(exact: Fraction) -> float:
     """Return the nearest float64, an infinity beyond the range."""
@@ -44,11 +47,13 @@ def products() -> dict[str, tuple[Any, Any, Any]]:
     integers = rng.integers(-(2**27), 2**27, (2, COUNT)).astype(np.float64)
     halves = rng.integers(-3, 4, COUNT) * np.exp2(rng.integers(-4, 2, COUNT))
     tiny = wide_numbers(3, -1070, -940)
+    signs = rng.choice([-1.0, 1.0], (2, COUNT))
     return {
         "cancelling": (a, b, -(a * b) * (1 + steps)),
         "small addends": (a, b, a * b * wide_numbers(4, -54, -50)),
         "unrelated addends": (a, b, wide_numbers(6)),
         "middles": (integers[0], integers[1], halves),
+        "just off middles": (3.0 * signs[0], signs[1] * THIRD_OF_MIDDLE, signs[1] * 2.0**-70),
         "underflow": (tiny, a, tiny * a * 2.0**-53),
         "overflow": (a * 2.0**960, b * 2.0**60, a),
         "large": (a * 2.0**900, b, -(a * 2.0**900 * b)),
@@ -90,7 +95,10 @@ def test_nothing_is_divided_by_zero() -> None:
 def test_scaling_rounds_once(order: Any) -> None:
     values = np.array(wide_numbers(8).reshape(60, 50), order=order)
     values[3, 7:20] = 0.0
+    values[4] *= 2.0**-960
+    values[5:7] = [[3.0], [-3.0]]
     high, low = split_quotient(1.0, np.arange(3.0, 63.0)[:, None])
+    high[5:7], low[5:7] = THIRD_OF_MIDDLE, 2.0**-70
     exact = [
         rounded(Fraction(x) * Fraction(h) + Fraction(x * rest))
         for x, h, rest in zip(
