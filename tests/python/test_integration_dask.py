@@ -300,6 +300,17 @@ def test_the_first_pass_reads_masks_alone() -> None:
     assert not reads["targets"]
 
 
+def test_what_the_first_pass_reads_is_not_kept() -> None:
+    reads: list[int] = []
+    targets = counted(hard_targets(np.int8, 40), 10, reads)
+    blocks = da.linspace(-3, 3, 40, chunks=10)
+    results = lazy.bce_with_logits_value_and_grad(blocks, targets, ignore_index=0)
+    dask.compute(*results)
+    assert len(reads) == 2 * 4
+    one, two = (lazy.bce_with_logits_grad(blocks, targets, ignore_index=0) for _ in range(2))
+    assert one.name == two.name
+
+
 def test_no_pass_without_masks() -> None:
     reads: list[int] = []
     targets = counted(hard_targets(np.int8, 40), 10, reads)
@@ -583,6 +594,16 @@ def test_processes_of_a_cluster(client: Any, options: dict[str, Any]) -> None:
     right = logitloss.bce_with_logits_value_and_grad(logits, targets, **options)
     np.testing.assert_allclose(value, right[0], rtol=1e-14)
     assert same_bits(gradient, right[1])
+
+
+def test_persisted_arrays_of_a_cluster(client: Any) -> None:
+    logits, targets = inputs()
+    blocks, labels = client.persist(
+        [da.from_array(logits, chunks=(7, 2, 5)), da.from_array(targets, chunks=(7, 2, 5))]
+    )
+    gradient = lazy.bce_with_logits_grad(blocks, labels, **MISSING)
+    right = logitloss.bce_with_logits_grad(logits, targets, **MISSING)
+    assert same_bits(client.compute(gradient).result(), right)
 
 
 def test_errors_of_a_cluster(client: Any) -> None:

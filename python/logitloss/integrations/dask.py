@@ -7,7 +7,9 @@ logits. Reduced values are put together from float64 sums of the blocks.
 A gradient of a mean needs to know what the mean divides by before the first block can be
 finished. Without masks that follows from the shape. With `where` or `ignore_index`, for
 ``'weighted_mean'`` with weights, and for logits of unknown shape, it is summed in a first lazy
-pass over masks, targets or weights, which does not read the logits.
+pass over masks, targets or weights, which does not read the logits. What that pass reads is read
+again in the second one, and not kept in between, as far as Dask can merge the reading of a block
+and the counting in it into one task: rechunked masks are kept.
 
 Examples
 --------
@@ -462,7 +464,12 @@ class _Call:
         return float(np.asarray(weight).astype(_compute_type(self.dtype)))
 
     def _summed_divisor(self, weight: Array | float | None) -> Array:
-        """Sum what exists over the whole array; the first of two passes, without the logits."""
+        """Sum what exists over the whole array; the first of two passes, without the logits.
+
+        Dask keeps what two tasks share until the second of them has run. Here that would be all
+        masks, as no block can be finished before the last one has been counted. So the tasks of
+        this pass are merged with those that make the masks before anything else can share them.
+        """
         where = self.factors["where"]
         sums = da.map_blocks(
             _denominators_of_block,
@@ -477,6 +484,7 @@ class _Call:
             dtype=np.float64,
             meta=self._meta(np.float64, 1),
         )
+        (sums,) = dask.optimize(sums)
         every = tuple(range(self.logits.ndim))
         return da.blockwise(
             _sum_of_parts,
