@@ -110,6 +110,18 @@ def test_scaling_rounds_once(order: Any) -> None:
     assert values.ravel().tolist() == exact
 
 
+def test_division_by_a_count_has_the_same_bits() -> None:
+    values = np.tile(wide_numbers(10), (4, 1))
+    values[1] *= 2.0**-1000
+    values[2, ::3] = 0.0
+    counts = np.array([3.0, 7.0, 10**6 + 3.0, 2.0**51 + 1])[:, None]
+    parts = [np.broadcast_to(part, values.shape) for part in split_quotient(1.0, counts)]
+    divided = values.copy()
+    scale_in_place(divided, *parts, count=np.broadcast_to(counts, values.shape))
+    scale_in_place(values, *parts)
+    assert same_bits(divided, values)
+
+
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 4, 5, 1000, 1023])
 def test_a_total_is_the_rounded_sum(length: int) -> None:
     terms = np.resize(wide_numbers(9), (4, length))

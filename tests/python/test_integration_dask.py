@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import math
 import pickle
 import warnings
@@ -239,6 +240,12 @@ def test_what_is_missing_is_compared_by_value(dtype: Any, ignore_index: float) -
     assert_same(logits, targets, da.from_array(logits, chunks=9), da.from_array(targets), **options)
 
 
+def test_examples_of_the_documentation() -> None:
+    results = doctest.testmod(lazy, optionflags=doctest.ELLIPSIS)
+    assert results.attempted > 10
+    assert results.failed == 0
+
+
 # --- One pass, lazily --------------------------------------------------------------------------
 
 
@@ -296,7 +303,8 @@ def test_the_first_pass_reads_masks_alone() -> None:
         {"label_smoothing": 0.0, "ignore_index": None, "validate": True, "num_threads": None},
     )
     reads["targets"].clear()
-    assert call._divisor(True).compute() == mask(40).sum()
+    divisor: Any = call._divisor(True)
+    assert divisor.compute() == mask(40).sum()
     assert not reads["targets"]
 
 

@@ -27,6 +27,9 @@ _LARGEST_SAFE = 2.0**990
 # Finds what is within a relative 2^-20 of half a unit in the last place.
 _JUST_ABOVE_ONE = 1.0 + 2.0**-20
 
+# Up to this many elements a quotient is far enough from the middle between two numbers.
+_LARGEST_COUNT = 2.0**50
+
 # Above this the core takes a quotient as it is.
 _LARGEST_SPLIT = 2.0**960
 
@@ -141,20 +144,40 @@ def split_quotient(numerator: ArrayLike, divisor: ArrayLike) -> tuple[_Float64, 
     return np.where(is_defined, high, 0.0), np.where(is_defined, low, 0.0)
 
 
-def scale_in_place(values: NDArray[Any], high: _Float64, low: _Float64) -> None:
+def scale_in_place(
+    values: NDArray[Any], high: _Float64, low: _Float64, *, count: _Float64 | None = None
+) -> None:
     """Multiply float64 values by high + low with one rounding, piece by piece.
 
     `low` must be what the rounding of a quotient to `high` lost, as `split_quotient` returns it.
+
+    Where the quotient is 1 / `count`, for counts up to 2^50, a division gives the same bits and is
+    faster: a normal quotient is never nearer than a relative 2^-54 / count to the middle between
+    two numbers, and the product is off by less than 2^-105 before it is rounded.
     """
+    zeros = np.broadcast_to(0.0, values.shape)
     pieces = np.nditer(
-        [values, high, low],
+        [values, high, low, zeros if count is None else count],
         flags=["external_loop", "buffered", "zerosize_ok"],
-        op_flags=[["readwrite"], ["readonly"], ["readonly"]],
+        op_flags=[["readwrite"], ["readonly"], ["readonly"], ["readonly"]],
         buffersize=8192,
     )
     with pieces, np.errstate(all="ignore"):
-        for piece, factor, correction in pieces:
-            piece[...] = _scaled(piece, factor, correction)
+        for piece, factor, correction, divisor in pieces:
+            if (
+                count is None
+                or _holds_tiny(piece)
+                or not ((divisor >= 1.0) & (divisor <= _LARGEST_COUNT)).all()
+            ):
+                piece[...] = _scaled(piece, factor, correction)
+            else:
+                np.divide(piece, divisor, out=piece)
+
+
+def _holds_tiny(values: _Float64) -> bool:
+    """Return whether some value could have a subnormal quotient."""
+    sizes = abs(values)
+    return bool(((sizes < _SMALLEST_SAFE) & (sizes > 0.0)).any())
 
 
 def _scaled(values: _Float64, high: _Float64, low: _Float64) -> _Float64:

@@ -22,7 +22,7 @@ Examples
 >>> gradient
 dask.array<..., shape=(9,), dtype=float64, chunksize=(4,), chunktype=numpy.ndarray>
 >>> round(float(value.compute()), 6)
-0.392389
+0.376732
 """
 
 from __future__ import annotations
@@ -136,10 +136,10 @@ def bce_with_logits(
     >>> import dask.array as da
     >>> import logitloss.integrations.dask
     >>> logits = da.linspace(-3.0, 3.0, 6, chunks=2).reshape(3, 2)
-    >>> targets = logits > 0.5
+    >>> targets = logits > 1.0
     >>> loss = logitloss.integrations.dask.bce_with_logits(logits, targets, axis=0)
     >>> loss.compute().round(6)
-    array([0.194557, 0.382145])
+    array([0.213018, 0.413018])
     """
     options = {
         "label_smoothing": label_smoothing,
@@ -664,9 +664,12 @@ class _Scale:
     grad_output: Any
     high: NDArray[np.float64] | None = None
     low: NDArray[np.float64] | None = None
+    count: NDArray[np.float64] | None = None
 
 
-def _scale(grad_output: Any, divisor: Any, dtype: Any, kept: tuple[int, ...]) -> _Scale:
+def _scale(
+    grad_output: Any, divisor: Any, dtype: Any, kept: tuple[int, ...], counts: bool
+) -> _Scale:
     """Return the quotient of a factor and a divisor, in two parts where one does not hold it.
 
     The compiled functions keep the quotient of float64 derivatives in two parts, on processors
@@ -682,7 +685,8 @@ def _scale(grad_output: Any, divisor: Any, dtype: Any, kept: tuple[int, ...]) ->
     is_undefined = np.isnan(low)
     if is_undefined.any():
         return _Scale(_result_shaped(np.where(is_undefined, np.nan, high), kept))
-    return _Scale(None, high, low)
+    is_count = counts and grad_output is None
+    return _Scale(None, high, low, np.asarray(divisor, dtype=np.float64) if is_count else None)
 
 
 def _result_shaped(factor: Any, kept: tuple[int, ...]) -> Any:
@@ -720,7 +724,7 @@ def _evaluate_block(
     dtype = logits.dtype if logits.dtype.kind not in "iu" else np.dtype(np.float64)
     kept = tuple(k for k in range(logits.ndim) if k not in axes)
     if has_derivatives:
-        scale = _scale(grad_output, divisor, dtype, kept)
+        scale = _scale(grad_output, divisor, dtype, kept, counts=reduction == "mean")
         arguments["grad_output"] = scale.grad_output
     try:
         given = _FUNCTIONS[names](logits, targets, **arguments)
@@ -741,11 +745,9 @@ def _evaluate_block(
                 )
             results[k] = _partial_sums(results[k], logits.shape, axes, denominators)
         elif name != "value" and scale.high is not None and scale.low is not None:
-            scale_in_place(
-                results[k],
-                np.broadcast_to(scale.high, logits.shape),
-                np.broadcast_to(scale.low, logits.shape),
-            )
+            shaped = [np.broadcast_to(part, logits.shape) for part in (scale.high, scale.low)]
+            count = None if scale.count is None else np.broadcast_to(scale.count, logits.shape)
+            scale_in_place(results[k], *shaped, count=count)
     return tuple(results)
 
 
