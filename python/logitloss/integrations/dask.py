@@ -384,13 +384,12 @@ class _Call:
             axes=self.axes,
             sums_denominators=divisor is None and self._is_mean,
             options=self.options,
-            token="logitloss",
             meta=np.empty((0,) * self.logits.ndim, dtype=object),
         )
         return tuple(
             self._value(blocks, k, divisor)
             if name == "value" and self.reduction != "none"
-            else blocks.map_blocks(_item, k, token=name, meta=self._meta(self.dtype))
+            else blocks.map_blocks(_item, k, meta=self._meta(self.dtype))
             for k, name in enumerate(names)
         )
 
@@ -404,7 +403,7 @@ class _Call:
     def _value(self, blocks: Array, k: int, divisor: Array | float | None) -> Array:
         """Return the reduced value, from what each block has summed."""
         sums = blocks.map_blocks(
-            _item, k, token="partial", **self._partial(columns=4), meta=self._meta(np.float64, 1)
+            _item, k, **self._partial(columns=4), meta=self._meta(np.float64, 1)
         )
         sums = self._totals(sums)
         every = tuple(range(self.logits.ndim))
@@ -479,7 +478,6 @@ class _Call:
             ignore_index=self.options["ignore_index"],
             axes=self.axes,
             compute_type=_compute_type(self.dtype),
-            token="denominator",
             **self._partial(columns=2),
             dtype=np.float64,
             meta=self._meta(np.float64, 1),
