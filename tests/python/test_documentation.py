@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from processes import run
+from test_examples import missing_libraries
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = ROOT / "bench" / "python" / "tables.py"
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted((ROOT / "docs" / "integrations").glob("*.md"))
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *PAGES]
 
 
 def python_blocks(document: Path) -> list[str]:
@@ -38,7 +40,19 @@ def test_readme_example() -> None:
     assert names["gradient"].shape == names["logits"].shape
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_examples_of_integrations(page: Path, tmp_path: Path) -> None:
+    """The blocks of a page are one program, from the first to the last."""
+    program = tmp_path / "program.py"
+    program.write_text("\n".join(python_blocks(page)))
+    missing = missing_libraries(program)
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    status, output, errors = run([sys.executable, str(program)], {})
+    assert status == 0, output + errors
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links(document: Path) -> None:
     missing = [link for link in local_links(document) if not (document.parent / link).exists()]
     assert not missing
