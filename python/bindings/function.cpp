@@ -11,6 +11,7 @@
 
 #include "arguments.h"
 #include "arrays.h"
+#include "device.h"
 #include "numbers.h"
 #include "words.h"
 
@@ -77,7 +78,7 @@ class Operand {
 class Call {
  public:
   Call(const Outputs& outputs, const Arguments& arguments)
-      : outputs_(outputs), arguments_(arguments) {}
+      : outputs_(outputs), arguments_(arguments), device_(Device::of(arguments.logits)) {}
 
   py::object run() {
     read_logits();
@@ -96,8 +97,13 @@ class Call {
   }
 
  private:
+  // An argument as an array, or as a view of one that lies on the device.
+  py::array view(PyObject* object, const std::string& name) const {
+    return device_ ? device_->view(object, name) : as_array(object, name);
+  }
+
   void read_logits() {
-    py::array array = as_array(arguments_.logits, "logits");
+    py::array array = view(arguments_.logits, "logits");
     const std::optional<logitloss_dtype> dtype = dtype_of(array);
     if (!dtype || *dtype == LOGITLOSS_BOOL) {
       throw py::type_error(
@@ -121,7 +127,7 @@ class Call {
   }
 
   void read_targets() {
-    py::array array = as_array(arguments_.targets, "targets");
+    py::array array = view(arguments_.targets, "targets");
     if (array.ndim() != shape_.ndim ||
         !std::equal(array.shape(), array.shape() + array.ndim(), shape_.value)) {
       throw py::value_error("targets must have the shape of logits: logits have shape " +
@@ -211,7 +217,7 @@ class Call {
     if (object == nullptr || read_number(object, name, operand)) {
       return;
     }
-    py::array array = as_array(object, name);
+    py::array array = view(object, name);
     const logitloss_dtype dtype = read_dtype(array, name);
     const Dimensions strides = broadcast(array, name);
     operand.set_array(std::move(array), dtype, strides);
@@ -247,7 +253,7 @@ class Call {
     if (arguments_.where == nullptr) {
       return;
     }
-    py::array array = as_array(arguments_.where, "where");
+    py::array array = view(arguments_.where, "where");
     if (dtype_of(array) != LOGITLOSS_BOOL) {
       throw py::type_error("where must have dtype bool, not " + dtype_text(array) +
                            "; compare explicitly, as in where=(mask != 0)");
@@ -261,7 +267,7 @@ class Call {
         read_number(arguments_.grad_output, "grad_output", grad_output_)) {
       return;
     }
-    py::array array = as_array(arguments_.grad_output, "grad_output");
+    py::array array = view(arguments_.grad_output, "grad_output");
     const logitloss_dtype dtype = read_dtype(array, "grad_output");
     Dimensions strides;
     strides.ndim = shape_.ndim;
@@ -303,6 +309,13 @@ class Call {
     }
     if (arguments_.validate != nullptr) {
       validate_ = read_bool(arguments_.validate, "validate");
+      if (validate_ && device_) {
+        throw py::value_error(
+            "validate=True is not for arrays on a GPU, since to name a bad target the call would "
+            "wait for it: leave validate out, and compare targets with 0 and 1 beforehand");
+      }
+    } else {
+      validate_ = !device_;
     }
     if (arguments_.num_threads != nullptr) {
       read_num_threads();
@@ -352,17 +365,24 @@ class Call {
     second = read_out(PyTuple_GET_ITEM(arguments_.out, 1), "out[1]", false);
   }
 
-  std::optional<py::array> read_out(PyObject* object, const std::string& name,
-                                    bool is_value) const {
-    if (object == Py_None) {
-      return std::nullopt;
+  py::array view_out(PyObject* object, const std::string& name) const {
+    if (device_) {
+      return device_->view(object, name);
     }
     if (!py::isinstance<py::array>(object)) {
       throw py::type_error(name + " must be a numpy.ndarray, not " + type_name(object));
     }
     refuse_masked(object, name);
     // The very object is returned, so that a subclass such as numpy.memmap stays what it is.
-    py::array array = py::reinterpret_borrow<py::array>(object);
+    return py::reinterpret_borrow<py::array>(object);
+  }
+
+  std::optional<py::array> read_out(PyObject* object, const std::string& name,
+                                    bool is_value) const {
+    if (object == Py_None) {
+      return std::nullopt;
+    }
+    py::array array = view_out(object, name);
     const bool is_reduced = is_value && reduction_ != LOGITLOSS_NONE;
     const py::dtype wanted = is_reduced ? py::dtype::of<double>() : result_descriptor_;
     if (!have_same_dtype(array.dtype(), wanted)) {
@@ -423,23 +443,30 @@ class Call {
 
   void make_outputs() {
     if (outputs_.value && !value_) {
-      value_ = reduction_ == LOGITLOSS_NONE ? empty_array_like(logits_.array(), result_descriptor_)
-                                            : make_reduced_value();
+      value_ = reduction_ == LOGITLOSS_NONE ? make_output() : make_reduced_value();
     }
     if (outputs_.gradient && !gradient_) {
-      gradient_ = empty_array_like(logits_.array(), result_descriptor_);
+      gradient_ = make_output();
     }
     if (outputs_.hessian && !hessian_) {
-      hessian_ = empty_array_like(logits_.array(), result_descriptor_);
+      hessian_ = make_output();
     }
   }
 
-  // A full reduction needs no array: its value is a Python float.
+  // An array with one result an element.
+  py::array make_output() const {
+    return device_ ? device_->empty(shape_, result_descriptor_)
+                   : empty_array_like(logits_.array(), result_descriptor_);
+  }
+
+  // A full reduction on the host needs no array: its value is a Python float.
   std::optional<py::array> make_reduced_value() const {
-    if (arguments_.axis == nullptr) {
-      return std::nullopt;
+    const py::dtype dtype = py::dtype::of<double>();
+    if (device_) {
+      return device_->empty(result_shape_, dtype);
     }
-    return empty_array(py::dtype::of<double>(), result_shape_);
+    return arguments_.axis == nullptr ? std::nullopt
+                                      : std::optional(empty_array(dtype, result_shape_));
   }
 
   logitloss_output output(std::optional<py::array>& array, Dimensions& strides) const {
@@ -447,7 +474,7 @@ class Call {
       return {};
     }
     strides = *broadcast_strides(*array, shape_);
-    return {array->mutable_data(), strides.value, result_dtype_};
+    return {const_cast<void*>(array->data()), strides.value, result_dtype_};
   }
 
   void compute() {
@@ -475,7 +502,7 @@ class Call {
       request.value = output(value_, value_strides);
     } else if (outputs_.value && value_) {
       result_strides(*value_, value_strides);
-      request.value = {value_->mutable_data(), value_strides.value, LOGITLOSS_FLOAT64};
+      request.value = {const_cast<void*>(value_->data()), value_strides.value, LOGITLOSS_FLOAT64};
     } else if (outputs_.value) {
       request.value = {&scalar_value_, nullptr, LOGITLOSS_FLOAT64};
     }
@@ -522,6 +549,9 @@ class Call {
   }
 
   logitloss_status call(const logitloss_bce_request& request, logitloss_report& report) const {
+    if (device_) {
+      return device_->compute(request, report);
+    }
     if (size_ < smallest_unlocked_size) {
       return logitloss_bce_with_logits(&request, &report);
     }
@@ -554,23 +584,28 @@ class Call {
     throw py::value_error(bad_target_text(index, value));
   }
 
-  py::object result() {
+  py::object result() const {
     py::object value;
     if (outputs_.value) {
-      value = value_ ? py::object(*value_) : py::float_(scalar_value_);
+      value = value_ ? returned(*value_) : py::float_(scalar_value_);
     }
     if (!outputs_.gradient) {
       return value;
     }
     if (outputs_.value) {
-      return py::make_tuple(std::move(value), *std::move(gradient_));
+      return py::make_tuple(std::move(value), returned(*gradient_));
     }
-    return outputs_.hessian ? py::object(py::make_tuple(*gradient_, *hessian_))
-                            : py::object(*gradient_);
+    return outputs_.hessian ? py::object(py::make_tuple(returned(*gradient_), returned(*hessian_)))
+                            : returned(*gradient_);
+  }
+
+  py::object returned(const py::array& array) const {
+    return device_ ? device_->original(array) : py::object(array);
   }
 
   const Outputs& outputs_;
   const Arguments& arguments_;
+  const std::optional<Device> device_;
   Dimensions shape_;
   Dimensions result_shape_;
   std::int64_t size_ = 0;

@@ -3,6 +3,7 @@
 
 #include "arguments.h"
 #include "arrays.h"
+#include "device.h"
 #include "function.h"
 #ifdef LOGITLOSS_JAX
 #include "jax_ffi.h"
@@ -38,6 +39,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.def("select_isa", &select_isa, py::arg("name"));
   module.def("compiler", &logitloss_compiler);
   module.def("openmp", &logitloss_openmp);
+  module.def("cuda_platform", &bindings::cuda_platform);
   module.def("get_num_threads", &logitloss_get_num_threads);
   module.def("set_num_threads", &logitloss_set_num_threads, py::arg("count"));
 #ifdef LOGITLOSS_JAX

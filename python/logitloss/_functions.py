@@ -64,7 +64,7 @@ _LAST_PARAMETERS = """\
     validate : bool
         Raise `ValueError` for a target outside [0, 1], or NaN, of an element that exists. `out`
         is then unspecified, but `logitloss` has not touched logits that were to be overwritten.
-        False applies the formula to any target.
+        False applies the formula to any target, and is what holds for arrays on a GPU.
     num_threads : int, optional
         Most threads that this call may use, where that is fewer than `get_num_threads`.
 """

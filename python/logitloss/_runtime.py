@@ -91,7 +91,7 @@ def config() -> dict[str, Any]:
         "compiler": _core.compiler(),
         "openmp": _core.openmp(),
         "num_threads": get_num_threads(),
-        "cuda": False,
+        "cuda": _core.cuda_platform() == "cuda",
     }
 
 

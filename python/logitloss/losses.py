@@ -179,7 +179,7 @@ class BCEWithLogitsLoss:
     axis : int or tuple of int, optional
         Axes to reduce over; None for all.
     validate : bool
-        Whether targets outside [0, 1] raise `ValueError`.
+        Whether targets outside [0, 1] raise `ValueError`. Those of arrays on a GPU never do.
     num_threads : int, optional
         Most threads of each call.
 
@@ -298,10 +298,14 @@ class BCEWithLogitsLoss:
 
     def _with(self, weight: ArrayLike | None) -> Mapping[str, Any]:
         """Return the options of one call; two weights make one array of their common shape."""
-        if weight is None:
-            return self._options
-        own = self._options["weight"]
-        return {**self._options, "weight": weight if own is None else _product(own, weight)}
+        options = dict(self._options)
+        if options["validate"]:
+            # The default of the functions; arrays on a GPU have another one.
+            del options["validate"]
+        if weight is not None:
+            own = options["weight"]
+            options["weight"] = weight if own is None else _product(own, weight)
+        return options
 
     def __repr__(self) -> str:
         """Return the call that recreates the object, without the options left at their defaults."""
