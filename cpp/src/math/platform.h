@@ -107,14 +107,28 @@ LOGITLOSS_INLINE double multiply_add(double a, double b, double c) {
   }
 }
 
-// Horner's rule over an array of coefficients, lowest degree first. It recurses at compile time
-// because a loop inside the loop over elements would keep that from being vectorised.
-template <int first = 0, int count, class Real>
+// Horner's rule over every `step`-th of an array of coefficients, lowest degree first. It recurses
+// at compile time because a loop inside the loop over elements would keep that from being
+// vectorised.
+template <int first = 0, int step = 1, int count, class Real>
 LOGITLOSS_INLINE Real horner(const Real (&coefficients)[count], Real x) {
-  if constexpr (first == count - 1) {
+  if constexpr (first + step >= count) {
     return coefficients[first];
   } else {
-    return multiply_add(horner<first + 1>(coefficients, x), x, coefficients[first]);
+    return multiply_add(horner<first + step, step>(coefficients, x), x, coefficients[first]);
+  }
+}
+
+// The same polynomial with the coefficients from `split` on in two chains, of even and of odd
+// powers, which do not wait for each other. Those before keep the rounding errors small.
+template <int split, int first = 0, int count, class Real>
+LOGITLOSS_INLINE Real split_horner(const Real (&coefficients)[count], Real x) {
+  if constexpr (first < split) {
+    return multiply_add(split_horner<split, first + 1>(coefficients, x), x, coefficients[first]);
+  } else {
+    const Real square = x * x;
+    return multiply_add(horner<first + 1, 2>(coefficients, square), x,
+                        horner<first, 2>(coefficients, square));
   }
 }
 
