@@ -138,6 +138,8 @@ struct Kernels {
   // Clears `exists` where the target equals `value`, or is NaN where `value` is.
   void (*ignore)(const Real* targets, double value, std::size_t length, std::uint8_t* exists);
   std::size_t (*count_existing)(const std::uint8_t* exists, std::size_t length);
+  // How many targets differ from `value`, or are numbers where `value` is NaN.
+  std::size_t (*count_others)(const Real* targets, double value, std::size_t length);
   // 1 where the element exists and `weight` is null, its weight where not, 0 where it does not.
   void (*denominators)(const Real* weight, const std::uint8_t* exists, std::size_t length,
                        Real* result);

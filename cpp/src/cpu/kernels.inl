@@ -218,6 +218,21 @@ inline std::size_t count_existing(const std::uint8_t* exists, std::size_t length
 }
 
 template <class Real>
+std::size_t count_others(const Real* targets, double value, std::size_t length) {
+  using Integer = typename Bits<Real>::Integer;
+  const auto ignored = static_cast<Real>(value);
+  const bool exists_in_real = static_cast<double>(ignored) == value;
+  const bool ignores_nan = value != value;
+  Integer count = 0;
+  for (std::size_t i = 0; i < length; ++i) {
+    const Real y = targets[i];
+    const bool is_missing = ((y == ignored) & exists_in_real) | (ignores_nan & (y != y));
+    count += is_missing ? 0 : 1;
+  }
+  return static_cast<std::size_t>(count);
+}
+
+template <class Real>
 void denominators(const Real* weight, const std::uint8_t* exists, std::size_t length,
                   Real* result) {
   for (std::size_t i = 0; i < length; ++i) {
@@ -315,6 +330,7 @@ constexpr Kernels<Real> make_kernels() {
   kernels.prepare[static_cast<int>(Labels::weighted)] = prepare<Labels::weighted, Real>;
   kernels.ignore = ignore<Real>;
   kernels.count_existing = count_existing;
+  kernels.count_others = count_others<Real>;
   kernels.denominators = denominators<Real>;
   kernels.load_with_complement = load_double_with_complement<Real>;
   kernels.sizes_of = sizes_of<Real>;
