@@ -25,6 +25,8 @@ struct Shared {
   // By output, then by part; empty where each unit owns its outputs.
   std::vector<Sum> losses;
   std::vector<Sum> denominators;
+  // By output, what a first pass has summed.
+  std::vector<Sum> divisors;
   // True while a first pass only sums denominators that derivatives need.
   bool is_denominator_pass = false;
   std::atomic<bool> has_bad_target{false};
@@ -193,8 +195,7 @@ class Worker {
 
   void add_denominators(std::int64_t first, std::int64_t count) {
     if (counts_existing_) {
-      const std::uint8_t* exists = loader_.load_mask(first, count);
-      denominators_.add_ones(kernels_.count_existing(exists, static_cast<std::size_t>(count)));
+      denominators_.add_ones(loader_.count_existing(first, count));
       return;
     }
     const Real* values = loader_.load_denominators(first, count, Real{1});
@@ -210,7 +211,7 @@ class Worker {
       const Sum denominator =
           call_.geometry.parts == 1
               ? denominators_.sum(k)
-              : total_of_parts(call_, shared_.denominators, segment.first_output + k);
+              : shared_.divisors[static_cast<std::size_t>(segment.first_output + k)];
       divisors_[k] = denominator.value();
     }
     set_divisor(divisors_[0]);
@@ -619,6 +620,18 @@ void put_values_of_parts(void* context, std::int64_t first, std::int64_t last) {
   }
 }
 
+// The first pass of a call whose derivatives need denominators that several units sum.
+void sum_divisors(Shared& shared) {
+  const Call& call = shared.call;
+  shared.is_denominator_pass = true;
+  run_all(shared);
+  shared.is_denominator_pass = false;
+  shared.divisors.reserve(static_cast<std::size_t>(call.geometry.outputs));
+  for (std::int64_t output = 0; output < call.geometry.outputs; ++output) {
+    shared.divisors.push_back(total_of_parts(call, shared.denominators, output));
+  }
+}
+
 // Every output of a call without elements is a sum or mean of nothing.
 void put_empty_values(Shared& shared) {
   const Call& call = shared.call;
@@ -636,7 +649,7 @@ void put_empty_values(Shared& shared) {
 Outcome evaluate(const Call& call) {
   const FloatingPointEnvironment environment;
   Outcome outcome;
-  Shared shared{call, {}, {}};
+  Shared shared{call, {}, {}, {}};
   if (call.size == 0) {
     put_empty_values(shared);
     outcome.has_undefined_mean = shared.has_undefined_mean.load();
@@ -651,9 +664,7 @@ Outcome evaluate(const Call& call) {
   }
   const bool is_owned = call.geometry.parts == 1;
   if (!is_owned && call.has_summed_denominator() && call.wants_derivatives()) {
-    shared.is_denominator_pass = true;
-    run_all(shared);
-    shared.is_denominator_pass = false;
+    sum_divisors(shared);
   }
   run_all(shared);
   if (shared.has_bad_target.load()) {

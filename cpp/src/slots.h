@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "math/platform.h"
 #include "sum.h"
 #include "walk.h"
 
@@ -67,11 +68,11 @@ class Slots {
     if (!has_products_) {
       return;
     }
-    kernels.take_logarithms(product_, static_cast<std::size_t>(count_));
+    if (kernels.add_logarithms(product_, static_cast<std::size_t>(count_), high_, low_)) {
+      return;
+    }
     for (std::int64_t k = 0; k < count_; ++k) {
-      if (is_finite(high_[k] + product_[k])) {
-        add_to(high_[k], low_[k], product_[k]);
-      } else {
+      if (!is_finite(high_[k] + product_[k])) {
         add_large(k, high_[k] + product_[k]);
         high_[k] = 0.0;
         low_[k] = 0.0;
@@ -135,17 +136,22 @@ class Slots {
   // Halves the lanes until one is left; lanes that were never used count as zero.
   Sum tree() {
     for (std::int64_t half = static_cast<std::int64_t>(lane_count) / 2; half > 0; half /= 2) {
-      for (std::int64_t k = 0; k + half < count_ && k < half; ++k) {
-        add_to(high_[k], low_[k], high_[k + half]);
-        low_[k] += low_[k + half];
-        if (has_large_) {
-          add_to(large_high_[k], large_low_[k], large_high_[k + half]);
-          large_low_[k] += large_low_[k + half];
-        }
+      const std::int64_t pairs = std::min(half, count_ - half);
+      fold(high_, low_, half, pairs);
+      if (has_large_) {
+        fold(large_high_, large_low_, half, pairs);
       }
       count_ = std::min(count_, half);
     }
     return slot(0);
+  }
+
+  static void fold(double* high, double* low, std::int64_t half, std::int64_t pairs) {
+    LOGITLOSS_INDEPENDENT_ITERATIONS
+    for (std::int64_t k = 0; k < pairs; ++k) {
+      add_to(high[k], low[k], high[k + half]);
+      low[k] += low[k + half];
+    }
   }
 
   Walk walk_ = Walk::blocks;

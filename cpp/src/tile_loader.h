@@ -90,6 +90,16 @@ class TileLoader {
     return denominators_;
   }
 
+  // How many elements exist of a tile that has a mask.
+  std::size_t count_existing(std::int64_t first, std::int64_t count) {
+    const bool by_target_alone = call_.has_ignore_index && !call_.where.is_present();
+    if (by_target_alone && compares_targets_as_real()) {
+      const Real* targets = load_targets(first, count);
+      return kernels_.count_others(targets, call_.ignore_index, unsigned_of(count));
+    }
+    return kernels_.count_existing(load_mask(first, count), unsigned_of(count));
+  }
+
   // One byte an element, 0 where it does not exist; null where all do.
   const std::uint8_t* load_mask(std::int64_t first, std::int64_t count) {
     const std::uint8_t* where = load_where(first, count);

@@ -70,10 +70,10 @@ FLOAT64 = Format("double", "", 53, 11, -1022)
 class Approximation:
     """A function to approximate by a polynomial, and the weight of its error.
 
-    The weight is the argument to the power `power` times the monotone `factor`.  `taylor` gives
-    the Taylor coefficients of the function about `shift`, and `ratio` bounds the ratio of the
-    sizes of consecutive terms on the interval.  Where `pinned` is given, the polynomial takes
-    (nearly) its value at its point.
+    The weight is the argument to the power `power` times the monotone `factor`.  The polynomial is
+    one in the argument less `centre`.  `taylor` gives the Taylor coefficients of the function about
+    `shift`, and `ratio` bounds the ratio of the sizes of consecutive terms on the interval.  Where
+    `is_exact_at_high` is set, the polynomial interpolates the function, also at `high`.
     """
 
     name: str
@@ -83,10 +83,11 @@ class Approximation:
     factor: Function
     low: mpf
     high: mpf
+    centre: mpf
     shift: mpf
     taylor: Callable[[mpf, int], list[mpf]]
     ratio: mpf
-    pinned: tuple[mpf, mpf] | None = None
+    is_exact_at_high: bool = False
 
     def weight(self, argument: mpf) -> mpf:
         """Return what makes an error of the polynomial a relative error of the identity."""
@@ -146,6 +147,7 @@ EXPONENTIAL = Approximation(
     factor=lambda r: mpmath.exp(-r),
     low=-HALF_LN2 * mpf("1.0001"),
     high=HALF_LN2 * mpf("1.0001"),
+    centre=mpf(0),
     shift=mpf(0),
     taylor=exponential_taylor,
     ratio=mpf("0.12"),
@@ -159,6 +161,7 @@ LOGARITHM = Approximation(
     factor=lambda e: e / mpmath.log1p(e) if e else mpf(1),
     low=mpf(0),
     high=mpf(1),
+    centre=mpf("0.5"),
     shift=mpf("0.5"),
     taylor=logarithm_taylor,
     ratio=mpf("0.37"),
@@ -167,17 +170,18 @@ LOGARITHM = Approximation(
 
 RECIPROCAL = Approximation(
     name="reciprocal",
-    meaning="1 / (1 + e) = P(e - centre)",
+    meaning="1 / (1 + e) = P(e)",
     function=lambda e: 1 / (1 + e),
     power=0,
     factor=lambda e: 1 + e,
     low=mpf(0),
     high=mpf(1),
+    centre=mpf(0),
     shift=mpf("0.5"),
     taylor=reciprocal_taylor,
     ratio=mpf("0.37"),
-    # The quotient that this approximates must not fall below e / 2, which it is at e = 1.
-    pinned=(mpf(1), (1 + mpf(2) ** -20) / 2),
+    # What a Newton step makes of this must not fall below 1/2, which 1 / (1 + e) is at e = 1.
+    is_exact_at_high=True,
 )
 
 
@@ -198,12 +202,10 @@ def least_squares(
     """Return the coefficients, the first ones held fixed, of the best weighted fit at `points`."""
     unknowns = range(len(fixed), degree + 1)
     rows = [(point, target.function(point), target.weight(point)) for point in points]
-    if target.pinned is not None:
-        rows.append((*target.pinned, mpf(10) ** 9))
     matrix = mpmath.matrix(len(rows), len(unknowns))
     right = mpmath.matrix(len(rows), 1)
     for row, (point, value, weight) in enumerate(rows):
-        u = point - target.shift
+        u = point - target.centre
         for column, power in enumerate(unknowns):
             matrix[row, column] = weight * u**power
         known = evaluate(fixed, u) if fixed else mpf(0)
@@ -212,9 +214,18 @@ def least_squares(
     return fixed + [solution[k] for k in range(len(unknowns))]
 
 
+def fitting_points(target: Approximation, degree: int) -> list[mpf]:
+    """Return as many points as there are coefficients for an interpolation, else more."""
+    count = degree + 1
+    if not target.is_exact_at_high:
+        return chebyshev_zeros(target.low, target.high, 4 * count)
+    width = 2 * (target.high - target.low) / (1 + mpmath.cospi(mpf(1) / (2 * count)))
+    return chebyshev_zeros(target.low, target.low + width, count)
+
+
 def fit(target: Approximation, degree: int, target_format: Format) -> list[mpf]:
     """Return the coefficients in `target_format`, lowest degree first."""
-    points = chebyshev_zeros(target.low, target.high, 4 * (degree + 1))
+    points = fitting_points(target, degree)
     fixed: list[mpf] = []
     while len(fixed) <= degree:
         coefficients = least_squares(target, fixed, degree, points)
@@ -232,8 +243,11 @@ def proved_relative_error(target: Approximation, coefficients: list[mpf]) -> mpf
     taylor = target.taylor(target.shift, TAYLOR_TERMS)
     reach = max(abs(target.low - target.shift), abs(target.high - target.shift))
     remainder = abs(taylor[-1]) * reach ** (TAYLOR_TERMS - 1) * target.ratio / (1 - target.ratio)
-    padded = coefficients + [mpf(0)] * (TAYLOR_TERMS - len(coefficients))
-    difference = [p - t for p, t in zip(padded, taylor, strict=True)]
+
+    def difference(point: mpf) -> mpf:
+        polynomial = evaluate(coefficients, point - target.centre)
+        return polynomial - evaluate(taylor, point - target.shift)
+
     degree = TAYLOR_TERMS - 1 + target.power
     count = POINTS_PER_DEGREE * degree
     inflation = 1 / mpmath.cospi(mpf(degree) / (2 * count))
@@ -241,7 +255,7 @@ def proved_relative_error(target: Approximation, coefficients: list[mpf]) -> mpf
     bound = mpf(0)
     for low, high in itertools.pairwise(ends):
         points = chebyshev_zeros(low, high, count)
-        largest = max(abs(p**target.power * evaluate(difference, p - target.shift)) for p in points)
+        largest = max(abs(p**target.power * difference(p)) for p in points)
         largest_power = max(abs(low), abs(high)) ** target.power
         factor = max(target.factor(low), target.factor(high))
         bound = max(bound, (largest * inflation + remainder * largest_power) * factor)
@@ -304,17 +318,16 @@ def specialisation(
     The centre lies near the middle of [0, 1], where the constant coefficient of the logarithm's
     polynomial is almost a number of the format, so that rounding it costs nothing.
     """
-    logarithm = dataclasses.replace(LOGARITHM, shift=centre)
-    reciprocal = dataclasses.replace(RECIPROCAL, shift=centre)
+    logarithm = dataclasses.replace(LOGARITHM, centre=centre, shift=centre)
     return [
         "template <>",
         f"struct Constants<{target_format.name}> {{",
         *reduction_lines(target_format),
         *polynomial_lines(EXPONENTIAL, exp_degree, target_format),
-        "  // What the polynomials in e are centred on.",
+        "  // What the polynomial of the logarithm is centred on.",
         f"  static constexpr {target_format.name} centre = {target_format.literal(centre)};",
         *polynomial_lines(logarithm, log_degree, target_format),
-        *polynomial_lines(reciprocal, reciprocal_degree, target_format),
+        *polynomial_lines(RECIPROCAL, reciprocal_degree, target_format),
         "};",
     ]
 
@@ -331,9 +344,9 @@ def header() -> str:
         "template <class Real>",
         "struct Constants;",
         "",
-        *specialisation(FLOAT32, mpf(17) / 32, 4, 8, 5),
+        *specialisation(FLOAT32, mpf(17) / 32, 4, 8, 2),
         "",
-        *specialisation(FLOAT64, mpf(239) / 512, 9, 20, 6),
+        *specialisation(FLOAT64, mpf(239) / 512, 9, 20, 3),
         "",
         "}  // namespace",
         "}  // namespace logitloss",

@@ -129,6 +129,8 @@ struct Kernels {
   // Clears `exists` where the target equals `value`, or is NaN where `value` is.
   void (*ignore)(const Real* targets, double value, std::size_t length, std::uint8_t* exists);
   std::size_t (*count_existing)(const std::uint8_t* exists, std::size_t length);
+  // How many targets differ from `value`, or are numbers where `value` is NaN.
+  std::size_t (*count_others)(const Real* targets, double value, std::size_t length);
   // 1 where the element exists and `weight` is null, its weight where not, 0 where it does not.
   void (*denominators)(const Real* weight, const std::uint8_t* exists, std::size_t length,
                        Real* result);
@@ -165,8 +167,9 @@ struct Kernels {
                         std::size_t row_length, double* sum, double* product);
   void (*add_term_columns)(const Real* linear, const Real* exponential, std::size_t length,
                            std::size_t columns, double* sum, double* product);
-  // Replaces each product by log(1 + product).
-  void (*take_logarithms)(double* products, std::size_t count);
+  // Adds log(1 + product) to each slot and clears the product. A slot whose sum would not be finite
+  // is left as it is, with the logarithm in place of the product; then the result is false.
+  bool (*add_logarithms)(double* products, std::size_t count, double* high, double* low);
 
   // numerator / denominator in two parts; 0 where the denominator is 0.
   Scale<Real> (*make_scale)(double numerator, double denominator);

@@ -28,13 +28,6 @@ LOGITLOSS_INLINE int is_outside_unit_interval(Real y) {
   return static_cast<int>(!(y >= Real{0})) | static_cast<int>(!(y <= Real{1}));
 }
 
-// Has the sign bit set if y is outside [0, 1], NaN or -0. Numbers of [0, 1] but for -0, and no
-// others, have a clear sign bit themselves and in the difference of their bits and those of 1.
-template <class Real>
-LOGITLOSS_INLINE typename Bits<Real>::Unsigned suspicion(Real y) {
-  return bits_of(y) | (bits_of(Real{1}) - bits_of(y));
-}
-
 template <class Real>
 bool holds_bad_target(const Real* targets, std::size_t length) {
   int outside = 0;
@@ -65,12 +58,14 @@ LOGITLOSS_INLINE void fetch_ahead(const Streams& streams, int k, int end, std::s
 }
 
 // Each chunk goes through two loops, so that each is a short chain of dependent operations and a
-// processor has several elements in flight; exp(-a) stays in the first-level cache. Chunks are
-// short, and ask for what comes later, so that memory is fetched while there is something to
-// compute. No result may overlap an operand.
+// processor has several elements in flight; exp(-a) stays in the first-level cache. For terms alone
+// the second would hold next to nothing, and there is one. Chunks are short, and ask for what comes
+// later, so that memory is fetched while there is something to compute. No result may overlap an
+// operand.
 template <class Loss, unsigned outputs, Labels labels, class Real>
 bool evaluate_tile(const Tile<Real>& arguments) {
   constexpr bool wants_derivatives = (outputs & (wants_gradient | wants_hessian)) != 0;
+  constexpr bool has_two_loops = outputs != wants_terms;
   const Tile<Real> tile = arguments;
   const Real* const logits = tile.logits;
   const Real* const positives = tile.positive;
@@ -78,16 +73,17 @@ bool evaluate_tile(const Tile<Real>& arguments) {
   Real* const low = tile.exponential_low;
   const Scale<Real> scale = tile.scale;
   const Streams& streams = *tile.streams;
-  typename Bits<Real>::Unsigned suspicions = 0;
+  // The bits of numbers of [0, 1], but for -0, are at most those of 1; all others are greater.
+  typename Bits<Real>::Unsigned largest = 0;
   for (std::size_t first = 0; first < tile.length; first += chunk_length) {
     const std::size_t rest = tile.length - first;
     const std::size_t last = first + (rest < chunk_length ? rest : chunk_length);
     fetch_ahead(streams, 0, streams.count / 2, first);
-    LOGITLOSS_INDEPENDENT_ITERATIONS
-    for (std::size_t i = first; i < last; ++i) {
-      const Pair<Real> e = Loss::exponential(logits[i]);
-      high[i] = e.high;
-      if constexpr (outputs != wants_terms) {
+    if constexpr (has_two_loops) {
+      LOGITLOSS_INDEPENDENT_ITERATIONS
+      for (std::size_t i = first; i < last; ++i) {
+        const Pair<Real> e = Loss::exponential(logits[i]);
+        high[i] = e.high;
         low[i] = e.low;
       }
     }
@@ -95,12 +91,15 @@ bool evaluate_tile(const Tile<Real>& arguments) {
     LOGITLOSS_INDEPENDENT_ITERATIONS
     for (std::size_t i = first; i < last; ++i) {
       const Real x = logits[i];
+      if constexpr (!has_two_loops) {
+        high[i] = Loss::exponential(x).high;
+      }
       const Real positive = positives[i];
       const Real negative = labels == Labels::targets ? Real{1} - positive : tile.negative[i];
       const Real total = labels == Labels::weighted ? negative + positive : Real{1};
       const Real m = Loss::opposed(x, negative, positive);
       if constexpr (labels == Labels::targets) {
-        suspicions |= suspicion(positive);
+        largest = bits_of(positive) > largest ? bits_of(positive) : largest;
       }
       if constexpr ((outputs & wants_terms) != 0) {
         tile.linear[i] = Loss::linear(x, m);
@@ -120,7 +119,7 @@ bool evaluate_tile(const Tile<Real>& arguments) {
       }
     }
   }
-  return (suspicions & sign_bit<Real>) != 0 && holds_bad_target(positives, tile.length);
+  return largest > bits_of(Real{1}) && holds_bad_target(positives, tile.length);
 }
 
 // Where elements can be missing: nowhere, by a byte each, by their targets, or by both.
@@ -211,6 +210,21 @@ inline std::size_t count_existing(const std::uint8_t* exists, std::size_t length
 }
 
 template <class Real>
+std::size_t count_others(const Real* targets, double value, std::size_t length) {
+  using Integer = typename Bits<Real>::Integer;
+  const auto ignored = static_cast<Real>(value);
+  const bool exists_in_real = static_cast<double>(ignored) == value;
+  const bool ignores_nan = value != value;
+  Integer count = 0;
+  for (std::size_t i = 0; i < length; ++i) {
+    const Real y = targets[i];
+    const bool is_missing = ((y == ignored) & exists_in_real) | (ignores_nan & (y != y));
+    count += is_missing ? 0 : 1;
+  }
+  return static_cast<std::size_t>(count);
+}
+
+template <class Real>
 void denominators(const Real* weight, const std::uint8_t* exists, std::size_t length,
                   Real* result) {
   for (std::size_t i = 0; i < length; ++i) {
@@ -282,6 +296,7 @@ constexpr Kernels<Real> make_kernels() {
   kernels.prepare[static_cast<int>(Labels::weighted)] = prepare<Labels::weighted, Real>;
   kernels.ignore = ignore<Real>;
   kernels.count_existing = count_existing;
+  kernels.count_others = count_others<Real>;
   kernels.denominators = denominators<Real>;
   kernels.load_with_complement = load_double_with_complement<Real>;
   kernels.sizes_of = sizes_of<Real>;
@@ -294,7 +309,7 @@ constexpr Kernels<Real> make_kernels() {
     kernels.add_term_lanes = add_term_lanes;
     kernels.add_term_rows = add_term_rows;
     kernels.add_term_columns = add_term_columns;
-    kernels.take_logarithms = take_logarithms;
+    kernels.add_logarithms = add_logarithms;
   }
   kernels.make_scale = make_scale<Real>;
   kernels.scale = scale_tile<Real>;

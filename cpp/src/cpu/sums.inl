@@ -168,8 +168,20 @@ void add_term_columns(const float* __restrict linear, const float* __restrict ex
   sum_columns(Terms{linear, exponential}, length, columns, sum, product);
 }
 
-void take_logarithms(double* products, std::size_t count) {
+bool add_logarithms(double* __restrict products, std::size_t count, double* __restrict high,
+                    double* __restrict low) {
+  constexpr double infinity = __builtin_huge_val();
+  int finite = 1;
   for (std::size_t k = 0; k < count; ++k) {
-    products[k] = log1p_of_product(products[k]);
+    const double logarithm = log1p_of_product(products[k]);
+    double sum = high[k];
+    double rest = low[k];
+    add_to(sum, rest, logarithm);
+    const bool is_finite = magnitude(sum) < infinity;
+    high[k] = is_finite ? sum : high[k];
+    low[k] = is_finite ? rest : low[k];
+    products[k] = is_finite ? 0.0 : logarithm;
+    finite &= is_finite ? 1 : 0;
   }
+  return finite != 0;
 }

@@ -30,7 +30,7 @@ struct Constants<float> {
       0x1.123bdp-7F,
       0x1.685352p-10F,
   };
-  // What the polynomials in e are centred on.
+  // What the polynomial of the logarithm is centred on.
   static constexpr float centre = 0x1.1p-1F;
   // log1p(e) = e - e^2 P(e - centre) on [0.0, 1.0];
   // relative error below 2^-27.1.
@@ -45,15 +45,12 @@ struct Constants<float> {
       -0x1.8d431ep-8F,
       0x1.aa325cp-9F,
   };
-  // 1 / (1 + e) = P(e - centre) on [0.0, 1.0];
-  // relative error below 2^-13.8.
+  // 1 / (1 + e) = P(e) on [0.0, 1.0];
+  // relative error below 2^-6.3.
   static constexpr float reciprocal[] = {
-      0x1.4e626cp-1F,
-      -0x1.b4ce7ap-2F,
-      0x1.1ad8fp-2F,
-      -0x1.6e646ap-3F,
-      0x1.21b524p-3F,
-      -0x1.94a2a8p-4F,
+      0x1.fa043cp-1F,
+      -0x1.95876ap-1F,
+      0x1.37065cp-2F,
   };
 };
 
@@ -85,7 +82,7 @@ struct Constants<double> {
       0x1.28af42a60c9fap-22,
       0x1.add773f1864b3p-26,
   };
-  // What the polynomials in e are centred on.
+  // What the polynomial of the logarithm is centred on.
   static constexpr double centre = 0x1.dep-2;
   // log1p(e) = e - e^2 P(e - centre) on [0.0, 1.0];
   // relative error below 2^-58.7.
@@ -112,16 +109,13 @@ struct Constants<double> {
       -0x1.6f9115edb2b86p-15,
       0x1.0d5885de22a43p-16,
   };
-  // 1 / (1 + e) = P(e - centre) on [0.0, 1.0];
-  // relative error below 2^-16.4.
+  // 1 / (1 + e) = P(e) on [0.0, 1.0];
+  // relative error below 2^-8.9.
   static constexpr double reciprocal[] = {
-      0x1.5d0fd89a5eeaep-1,
-      -0x1.dc04d9f7f10aep-2,
-      0x1.442bb0577fba8p-2,
-      -0x1.b57ba04ab77b9p-3,
-      0x1.338b3f36bec1ep-3,
-      -0x1.f06da6bfd1974p-4,
-      0x1.17ba43ba1aebbp-4,
+      0x1.ff029f80803fep-1,
+      -0x1.e08b27d1b7c11p-1,
+      0x1.4e0210d67d25cp-1,
+      -0x1.b1e6221516924p-3,
   };
 };
 

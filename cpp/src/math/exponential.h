@@ -19,7 +19,7 @@ struct Pair {
 //
 // Range: every x <= 0, -inf included; NaN gives NaN. exp(-inf) = 0.
 // high is exp(x) to within 1.01 ulp, high + low to within 0.51 ulp of high. Where exp(x) is
-// subnormal, high is rounded a second time, is within 0.75 ulp, and low is not needed.
+// subnormal, high is rounded to fewer digits, is within 0.75 ulp, and low is 0.
 template <class Real>
 LOGITLOSS_INLINE Pair<Real> exp_of(Real x) {
   using C = Constants<Real>;
@@ -28,15 +28,16 @@ LOGITLOSS_INLINE Pair<Real> exp_of(Real x) {
   const Real exact_part = multiply_add(n, -C::ln2_high, x);
   const Real r = multiply_add(n, -C::ln2_low, exact_part);
   const Real s = multiply_add(r * r, horner<C::exp_tail>(r), r);
-  const Real high = Real{1} + s;
-  const Real low = (Real{1} - high) + s;
   // 2^(n + 64) is a normal number for every n. Its product with 2^-64 is exact, also where it is
   // subnormal, but for the last n of all, where 2^n is half the smallest number and rounds to 0.
+  // So is its product with s, wherever there is a bit to lose, and low is what high lost.
   const Real raised = from_bits<Real>(bits_of(shifted) << Bits<Real>::mantissa_bits);
   const Real scale = raised * C::two_to_minus_64;
+  const Real high = multiply_add(s, scale, scale);
+  const Real low = multiply_add(s, scale, scale - high);
   // Far below, n and all that follows from it mean nothing. A NaN is not below anything and stays.
   const bool is_zero = x < C::exp_flush;
-  return {is_zero ? Real{0} : high * scale, is_zero ? Real{0} : low * scale};
+  return {is_zero ? Real{0} : high, is_zero ? Real{0} : low};
 }
 
 }  // namespace

@@ -127,16 +127,31 @@ LOGITLOSS_INLINE double multiply_add(double a, double b, double c) {
   }
 }
 
-// Horner's rule over an array of coefficients, lowest degree first. It recurses at compile time
-// because a loop inside the loop over elements would keep that from being vectorised.
-template <const auto& coefficients, int first = 0, class Real>
+// Horner's rule over every `step`-th of an array of coefficients, lowest degree first. It recurses
+// at compile time because a loop inside the loop over elements would keep that from being
+// vectorised.
+template <const auto& coefficients, int first = 0, int step = 1, class Real>
 LOGITLOSS_INLINE Real horner(Real x) {
   constexpr Real coefficient = coefficients[first];
-  constexpr int last = sizeof(coefficients) / sizeof(Real) - 1;
-  if constexpr (first == last) {
+  constexpr int count = sizeof(coefficients) / sizeof(Real);
+  if constexpr (first + step >= count) {
     return coefficient;
   } else {
-    return multiply_add(horner<coefficients, first + 1>(x), x, coefficient);
+    return multiply_add(horner<coefficients, first + step, step>(x), x, coefficient);
+  }
+}
+
+// The same polynomial with the coefficients from `split` on in two chains, of even and of odd
+// powers, which do not wait for each other. Those before keep the rounding errors small.
+template <const auto& coefficients, int split, int first = 0, class Real>
+LOGITLOSS_INLINE Real split_horner(Real x) {
+  if constexpr (first < split) {
+    constexpr Real coefficient = coefficients[first];
+    return multiply_add(split_horner<coefficients, split, first + 1>(x), x, coefficient);
+  } else {
+    const Real square = x * x;
+    return multiply_add(horner<coefficients, first + 1, 2>(square), x,
+                        horner<coefficients, first, 2>(square));
   }
 }
 
