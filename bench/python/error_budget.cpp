@@ -160,7 +160,7 @@ class Budget {
     const Real n = shifted - C::shifter;
     const Real exact_part = multiply_add(n, -C::ln2_high, -a);
     const Real r = multiply_add(n, -C::ln2_low, exact_part);
-    const Real s = multiply_add(r * r, horner(C::exp_tail, r), r);
+    const Real s = multiply_add(r * r, horner<C::exp_tail>(r), r);
     const Real raised = from_bits<Real>(bits_of(shifted) << Bits<Real>::mantissa_bits);
     const Real scale = raised * C::two_to_minus_64;
     const Real high = multiply_add(s, scale, scale);
