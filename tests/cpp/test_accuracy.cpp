@@ -135,8 +135,9 @@ std::vector<double> spread_doubles() {
     logits.push_back(k % 2 == 0 ? x : -x);
   }
   // The worst that searches have found, for these coefficients or earlier ones.
-  for (const double x : {0x1.2aa26fc17da10p-6, 0x1.e2532fe206201p-11, 0x1.9db9269b139a1p+7,
-                         0x1.51b85c91d0931p+1, 0x1.52327e883f46fp+1}) {
+  for (const double x :
+       {0x1.2aa26fc17da10p-6, 0x1.e2532fe206201p-11, 0x1.9db9269b139a1p+7, 0x1.51b85c91d0931p+1,
+        0x1.52327e883f46fp+1, 0x1.07f326a611400p-12, 0x1.078be7db94c3fp+9, 0x1.525b7ea1726ddp+1}) {
     logits.push_back(x);
     logits.push_back(-x);
   }
