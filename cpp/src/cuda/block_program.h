@@ -164,7 +164,7 @@ LOGITLOSS_INLINE Element<Real> make_element(const DeviceCall& call, std::int64_t
                    seen_of_weight(call.pos_weight, index, pos_weight);
   }
   if (call.is_masked() && is_missing(call, index)) {
-    element.x = Real(__builtin_huge_valf());
+    element.x = infinity<Real>;
     element.positive = is_weighted ? Real{0} : Real{1};
     element.negative = Real{0};
     element.exists = false;
