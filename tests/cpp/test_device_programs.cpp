@@ -319,7 +319,7 @@ class RandomCall {
     targets_ = maker_.array(target_formats[random_.below(std::size(target_formats))], lengths_,
                             is_plain || random_.below(2) == 0);
     // Sums notice bad targets, which nothing forbids here.
-    const bool has_bad = !is_plain && random_.below(6) == 0;
+    const bool has_bad = random_.below(6) == 0;
     maker_.fill(targets_, [&] {
       return has_bad && random_.below(50) == 0 ? 2.0 : maker_.target(random_.below(2) == 0);
     });

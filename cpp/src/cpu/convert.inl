@@ -119,11 +119,11 @@ template <class Real>
 bool holds_tail(const Real* logits, std::size_t length) {
   using Unsigned = typename Bits<Real>::Unsigned;
   const Unsigned start = bits_of(Constants<Real>::tail_start);
-  const Unsigned infinity = bits_of(Real(__builtin_huge_valf()));
+  const Unsigned infinite_bits = bits_of(infinity<Real>);
   Unsigned least = ~Unsigned{0};
   for (std::size_t i = 0; i < length; ++i) {
     const Unsigned beyond = bits_of(magnitude(logits[i])) - start;
     least = beyond < least ? beyond : least;
   }
-  return least < infinity - start;
+  return least < infinite_bits - start;
 }

@@ -129,7 +129,6 @@ constexpr unsigned by_target = 2;
 template <Labels labels, unsigned missing, bool with_complements, class Real>
 Prepared prepare_tile(const Preparation<Real>& arguments) {
   using Integer = typename Bits<Real>::Integer;
-  constexpr Real infinity = Real(__builtin_huge_valf());
   const Preparation<Real> p = arguments;
   const bool ignores_nan = p.ignored != p.ignored;
   Integer outside = 0;
@@ -159,7 +158,7 @@ Prepared prepare_tile(const Preparation<Real>& arguments) {
       if constexpr ((missing & by_target) != 0) {
         is_missing |= (y == p.ignored) | (ignores_nan & (y != y));
       }
-      p.masked_logits[i] = is_missing ? infinity : p.logits[i];
+      p.masked_logits[i] = is_missing ? infinity<Real> : p.logits[i];
       positive = is_missing ? right : positive;
       negative = is_missing ? Real{0} : negative;
       is_outside = is_missing ? 0 : is_outside;

@@ -22,10 +22,11 @@
 namespace logitloss::cuda {
 namespace {
 
-// Threads of a block, and elements of a tile that each of them takes.
 constexpr int block_threads = 128;
+// Packs of a tile that a thread takes.
 template <class Real>
-constexpr int elements_per_thread = static_cast<int>(tile_length<Real>) / block_threads;
+constexpr int packs_per_thread =
+    static_cast<int>(tile_length<Real>) / (block_threads * pack_length<Real>);
 
 // What was seen of a tile, as bits.
 enum Seen : unsigned {
@@ -50,38 +51,40 @@ struct Shared {
 };
 
 // The slots of a segment, in the order of additions of class Slots, and the sums of denominators of
-// its outputs.
-struct SlotArrays {
-  double* high;
-  double* low;
-  double* product;
-  double* large_high;
-  double* large_low;
-  Sum* denominators;
-
+// its outputs. Every address follows from two numbers, so that they cost few registers.
+class SlotArrays {
+ public:
   static constexpr std::size_t bytes(std::size_t capacity) {
     return capacity * (5 * sizeof(double) + sizeof(Sum));
   }
 
-  LOGITLOSS_INLINE SlotArrays(double* memory, std::size_t capacity)
-      : high(memory),
-        low(memory + capacity),
-        product(memory + 2 * capacity),
-        large_high(memory + 3 * capacity),
-        large_low(memory + 4 * capacity),
-        denominators(reinterpret_cast<Sum*>(memory + 5 * capacity)) {}
+  LOGITLOSS_INLINE SlotArrays(double* memory, unsigned capacity)
+      : memory_(memory), capacity_(capacity) {}
+
+  LOGITLOSS_INLINE double* high() const { return memory_; }
+  LOGITLOSS_INLINE double* low() const { return memory_ + capacity_; }
+  LOGITLOSS_INLINE double* product() const { return memory_ + 2 * capacity_; }
+  LOGITLOSS_INLINE double* large_high() const { return memory_ + 3 * capacity_; }
+  LOGITLOSS_INLINE double* large_low() const { return memory_ + 4 * capacity_; }
+  LOGITLOSS_INLINE Sum* denominators() const {
+    return reinterpret_cast<Sum*>(memory_ + 5 * capacity_);
+  }
 
   LOGITLOSS_INLINE Sum sum(std::int64_t k) const {
-    return {high[k], low[k], large_high[k], large_low[k]};
+    return {high()[k], low()[k], large_high()[k], large_low()[k]};
   }
 
   LOGITLOSS_INLINE void set(std::int64_t k, const Sum& sum) const {
-    high[k] = sum.high;
-    low[k] = sum.low;
-    product[k] = 0.0;
-    large_high[k] = sum.large_high;
-    large_low[k] = sum.large_low;
+    high()[k] = sum.high;
+    low()[k] = sum.low;
+    product()[k] = 0.0;
+    large_high()[k] = sum.large_high;
+    large_low()[k] = sum.large_low;
   }
+
+ private:
+  double* memory_;
+  unsigned capacity_;
 };
 
 // One element as it is read: the logit, the weights of the two labels and what they are made of.
@@ -161,7 +164,7 @@ LOGITLOSS_INLINE Element<Real> make_element(const DeviceCall& call, std::int64_t
                    seen_of_weight(call.pos_weight, index, pos_weight);
   }
   if (call.is_masked() && is_missing(call, index)) {
-    element.x = Real(__builtin_huge_valf());
+    element.x = infinity<Real>;
     element.positive = is_weighted ? Real{0} : Real{1};
     element.negative = Real{0};
     element.exists = false;
@@ -255,7 +258,10 @@ template <class Real, class Block>
 class Program {
  public:
   static constexpr auto capacity = static_cast<std::int64_t>(tile_length<Real>);
-  static constexpr int per_thread = elements_per_thread<Real>;
+  static constexpr int packs = packs_per_thread<Real>;
+  static constexpr int pack = pack_length<Real>;
+  // From one pack of a thread to the next.
+  static constexpr int pack_step = block_threads * pack;
 
   // A program that sums nothing is given no memory.
   LOGITLOSS_INLINE Program(const DeviceCall& call, Shared<Real>* shared, const SlotArrays& slots)
@@ -278,52 +284,35 @@ class Program {
     evaluate(first, least(capacity, call_.size - first), Segment{}, factor, outputs);
   }
 
-  // A unit of a plain call that sums its losses.
+  // A unit of a plain call that sums its losses. A segment with a term that a plain sum cannot take
+  // is summed again, which is rare, so that nothing else stands in the loop.
   template <unsigned outputs>
   LOGITLOSS_INLINE void run_plain_sums(std::int64_t unit) {
     const Factor<Real> factor = plain_factor();
-    for_each_segment(call_.geometry, unit, capacity, [&](const Segment& segment) {
-      clear(segment);
-      for_each_tile(segment, [&](std::int64_t first, std::int64_t count) {
-        evaluate_plain<outputs>(first, count, factor);
-        add_losses(segment, first, count);
-      });
-      finish(segment);
+    const Segment segment = segment_of(unit);
+    clear(segment);
+    has_products_ = (outputs & wants_terms) != 0;
+    for_each_tile(segment, [&](std::int64_t first, std::int64_t count) {
+      evaluate_plain<outputs>(first, count, factor);
+      add_plain(segment, count, (outputs & wants_terms) != 0);
     });
+    const unsigned seen = shared_->seen;
+    block_.wait();
+    if (seen == 0) {
+      copy().finish(segment);
+    } else {
+      copy().sum_segment(segment);
+    }
   }
 
   // A unit of any call that sums losses or denominators.
-  LOGITLOSS_INLINE void run_sums(std::int64_t unit) {
-    for_each_segment(call_.geometry, unit, capacity, [&](const Segment& segment) {
-      find_denominators(segment);
-      const bool is_summed = call_.has_summed_denominator;
-      const Factor<Real> factor =
-          factor_of<Real>(call_, is_summed ? slots_.denominators[0].value() : fixed());
-      const unsigned losses = losses_wanted();
-      // In place, the sum of a difficult tile reads logits again.
-      const unsigned with_losses = call_.is_in_place ? losses : losses | derivatives();
-      clear(segment);
-      for_each_tile(segment, [&](std::int64_t first, std::int64_t count) {
-        evaluate(first, count, segment, factor, with_losses);
-        if (losses != 0) {
-          add_losses(segment, first, count);
-        }
-        if (call_.is_in_place) {
-          evaluate(first, count, segment, factor, derivatives());
-        }
-      });
-      if (losses != 0) {
-        finish(segment);
-      }
-    });
-  }
+  LOGITLOSS_INLINE void run_sums(std::int64_t unit) { copy().sum_segment(segment_of(unit)); }
 
   // The sums of denominators of a unit, into the parts.
   LOGITLOSS_INLINE void run_denominators(std::int64_t unit) {
-    for_each_segment(call_.geometry, unit, capacity, [&](const Segment& segment) {
-      sum_denominators(segment);
-      copy().put_parts(segment, call_.denominators);
-    });
+    const Segment segment = segment_of(unit);
+    sum_denominators(segment);
+    copy().put_parts(segment, call_.denominators);
   }
 
   // The denominator of one output that has several parts.
@@ -357,14 +346,18 @@ class Program {
   // Outlined functions are members of a copy, so that this object can live in registers.
   LOGITLOSS_INLINE Program copy() const { return *this; }
 
+  // A unit of a device has one segment.
+  LOGITLOSS_INLINE Segment segment_of(std::int64_t unit) const {
+    return segment_at(call_.geometry, unit, 0, capacity);
+  }
+
   LOGITLOSS_INLINE double fixed() const { return call_.fixed_denominator; }
   LOGITLOSS_INLINE Sum fixed_sum() const { return {fixed(), 0.0, 0.0, 0.0}; }
 
-  // Plain calls have one factor; said here, so that the compiler knows.
+  // Plain calls have one factor, which the host has computed.
   LOGITLOSS_INLINE Factor<Real> plain_factor() const {
-    Factor<Real> factor = factor_of<Real>(call_, fixed());
-    factor.is_uniform = true;
-    return factor;
+    const Scale<double> scale = call_.fixed_scale;
+    return {true, 1.0, 1.0, {static_cast<Real>(scale.high), static_cast<Real>(scale.low)}};
   }
 
   LOGITLOSS_INLINE unsigned derivatives() const {
@@ -381,55 +374,61 @@ class Program {
     return call_.sums_losses() ? (sums_terms() ? wants_terms : wants_loss) : 0U;
   }
 
-  // Elements [first, first + count), a tile at most. Each thread takes several that stand together.
+  // What an output of a segment of any call needs.
+  LOGITLOSS_OUTLINED void sum_segment(const Segment& segment) {
+    find_denominators(segment);
+    const bool is_summed = call_.has_summed_denominator;
+    const Factor<Real> factor =
+        factor_of<Real>(call_, is_summed ? slots_.denominators()[0].value() : fixed());
+    const unsigned losses = losses_wanted();
+    // In place, the sum of a difficult tile reads logits again.
+    const unsigned with_losses = call_.is_in_place ? losses : losses | derivatives();
+    clear(segment);
+    for_each_tile(segment, [&](std::int64_t first, std::int64_t count) {
+      evaluate(first, count, segment, factor, with_losses);
+      if (losses != 0) {
+        add_losses(segment, first, count);
+      }
+      if (call_.is_in_place) {
+        evaluate(first, count, segment, factor, derivatives());
+      }
+    });
+    if (losses != 0) {
+      copy().finish(segment);
+    }
+  }
+
+  // Elements [first, first + count) of contiguous operands, a tile at most.
   template <unsigned outputs>
   LOGITLOSS_INLINE void evaluate_plain(std::int64_t first, std::int64_t count,
                                        const Factor<Real>& factor) {
     block_.each_thread([&](int thread) {
-      const int offset = thread * per_thread;
-      if (offset + per_thread <= count && are_packed<outputs>(first + offset)) {
-        evaluate_pack<outputs>(first + offset, offset, factor);
-        return;
-      }
-      for (int k = 0; k < per_thread && offset + k < count; ++k) {
-        copy().evaluate_one(first + offset + k, offset + k, Segment{}, factor, outputs);
+      const int offset = thread * pack;
+      const int length = static_cast<int>(count) - offset;
+      if (length > 0) {
+        evaluate_packs<outputs>(first + offset, offset, length, factor);
       }
     });
   }
 
+  // The packs of one thread, the first of which is `offset` after the first element of the tile.
   template <unsigned outputs>
-  LOGITLOSS_INLINE bool are_packed(std::int64_t first) const {
-    bool are =
-        is_packed<per_thread>(call_.logits, first) && is_packed<per_thread>(call_.targets, first);
-    if constexpr ((outputs & wants_loss) != 0) {
-      are = are && (call_.is_reduced() || is_packed<per_thread>(call_.value, first));
-    }
-    if constexpr ((outputs & wants_gradient) != 0) {
-      are = are && is_packed<per_thread>(call_.gradient, first);
-    }
-    if constexpr ((outputs & wants_hessian) != 0) {
-      are = are && is_packed<per_thread>(call_.hessian, first);
-    }
-    return are;
-  }
-
-  // Neighbouring elements of one thread, `offset` after the first of their tile.
-  template <unsigned outputs>
-  LOGITLOSS_INLINE void evaluate_pack(std::int64_t first, int offset, const Factor<Real>& factor) {
-    Real x[per_thread];
-    Real y[per_thread];
-    Result<Real> results[per_thread];
-    load_result_pack(call_.logits, first, x);
-    load_pack(call_.targets, first, y);
+  LOGITLOSS_INLINE void evaluate_packs(std::int64_t first, int offset, int length,
+                                       const Factor<Real>& factor) {
+    Real x[packs][pack];
+    Real y[packs][pack];
+    Result<Real> results[packs][pack];
+    load_result_packs(call_.logits, first, pack_step, length, x);
+    load_packs(call_.targets, first, pack_step, length, y);
     unsigned seen = 0;
-    LOGITLOSS_UNROLLED
-    for (int k = 0; k < per_thread; ++k) {
-      const bool is_bad = !(y[k] >= Real{0}) || !(y[k] <= Real{1});
-      const Element<Real> element{x[k], Real{1} - y[k], y[k], Real{1}, true, 0};
-      results[k] = evaluate_element(element, outputs, factor, 1.0, 1.0, false);
+    each_of_packs([&](int p, int k) {
+      const Real target = y[p][k];
+      const bool is_bad = !(target >= Real{0}) || !(target <= Real{1});
+      const Element<Real> element{x[p][k], Real{1} - target, target, Real{1}, true, 0};
+      results[p][k] = evaluate_element(element, outputs, factor, 1.0, 1.0, false);
       seen |= is_bad ? unsigned{seen_bad_target} : 0U;
-      seen |= size_of_loss<outputs>(results[k]);
-    }
+      seen |= size_of_loss<outputs>(results[p][k]);
+    });
     if constexpr ((outputs & wants_terms) != 0) {
       put_shared(results, &Result<Real>::linear, shared_->loss + offset);
       put_shared(results, &Result<Real>::exponential, shared_->exponential + offset);
@@ -438,37 +437,43 @@ class Program {
       if (call_.is_reduced()) {
         put_shared(results, &Result<Real>::loss, shared_->loss + offset);
       } else {
-        put_array(results, &Result<Real>::loss, call_.value, first);
+        put_array(results, &Result<Real>::loss, call_.value, first, length);
       }
     }
     if constexpr ((outputs & (wants_loss | wants_terms)) != 0) {
       note(seen);
     }
     if constexpr ((outputs & wants_gradient) != 0) {
-      put_array(results, &Result<Real>::gradient, call_.gradient, first);
+      put_array(results, &Result<Real>::gradient, call_.gradient, first, length);
     }
     if constexpr ((outputs & wants_hessian) != 0) {
-      put_array(results, &Result<Real>::hessian, call_.hessian, first);
+      put_array(results, &Result<Real>::hessian, call_.hessian, first, length);
     }
   }
 
-  LOGITLOSS_INLINE void put_shared(const Result<Real> (&results)[per_thread],
+  template <class Visit>
+  static LOGITLOSS_INLINE void each_of_packs(Visit visit) {
+    LOGITLOSS_UNROLLED
+    for (int p = 0; p < packs; ++p) {
+      LOGITLOSS_UNROLLED
+      for (int k = 0; k < pack; ++k) {
+        visit(p, k);
+      }
+    }
+  }
+
+  // Shared memory has room for whole tiles; what is beyond the last element is not read.
+  LOGITLOSS_INLINE void put_shared(const Result<Real> (&results)[packs][pack],
                                    Real Result<Real>::* member, Real* target) const {
-    LOGITLOSS_UNROLLED
-    for (int k = 0; k < per_thread; ++k) {
-      target[k] = results[k].*member;
-    }
+    each_of_packs([&](int p, int k) { target[p * pack_step + k] = results[p][k].*member; });
   }
 
-  LOGITLOSS_INLINE void put_array(const Result<Real> (&results)[per_thread],
+  LOGITLOSS_INLINE void put_array(const Result<Real> (&results)[packs][pack],
                                   Real Result<Real>::* member, const DeviceOperand& target,
-                                  std::int64_t first) const {
-    Real values[per_thread];
-    LOGITLOSS_UNROLLED
-    for (int k = 0; k < per_thread; ++k) {
-      values[k] = results[k].*member;
-    }
-    store_pack(target, first, values);
+                                  std::int64_t first, int length) const {
+    Real values[packs][pack];
+    each_of_packs([&](int p, int k) { values[p][k] = results[p][k].*member; });
+    store_packs(target, first, pack_step, length, values);
   }
 
   // What was seen matters to sums alone.
@@ -553,7 +558,7 @@ class Program {
     if (call_.has_divisors_by_output()) {
       const std::int64_t output =
           call_.geometry.walk == Walk::rows ? offset / segment.length : offset % segment.outputs;
-      denominator = slots_.denominators[output].value();
+      denominator = slots_.denominators()[output].value();
     }
   }
 
@@ -633,8 +638,15 @@ class Program {
     const bool has_terms = sums_terms();
     if ((seen & seen_bad_target) != 0 || spoils || (!has_terms && (seen & seen_large) != 0)) {
       copy().add_in_float64(segment, first, count, false);
-    } else if (has_terms) {
-      has_products_ = true;
+    } else {
+      has_products_ = has_products_ || has_terms;
+      add_plain(segment, count, has_terms);
+    }
+  }
+
+  // Adds what a tile left in shared memory: the terms of its losses, or losses.
+  LOGITLOSS_INLINE void add_plain(const Segment& segment, std::int64_t count, bool has_terms) {
+    if (has_terms) {
       add_tile(segment, count, [&](std::int64_t i, double& sum, double& product) {
         sum += static_cast<double>(shared_->loss[i]);
         multiply_into(product, static_cast<double>(shared_->exponential[i]));
@@ -649,19 +661,19 @@ class Program {
   // Adds element i of a tile by add(i, first, second), where `second` is a product or a low part.
   template <class Add>
   LOGITLOSS_INLINE void add_tile(const Segment& segment, std::int64_t count, Add add) {
-    double* const second = has_products_ ? slots_.product : slots_.low;
+    double* const second = has_products_ ? slots_.product() : slots_.low();
     if (call_.geometry.walk == Walk::rows) {
       add_rows(segment, second, add);
       return;
     }
-    const std::int64_t slots = slot_count(call_.geometry, segment);
+    const auto slots = static_cast<int>(slot_count(call_.geometry, segment));
     each_slot(slots, [&](std::int64_t k) {
-      double one = slots_.high[k];
+      double one = slots_.high()[k];
       double two = second[k];
-      for (std::int64_t i = k; i < count; i += slots) {
+      for (auto i = static_cast<int>(k); i < static_cast<int>(count); i += slots) {
         add(i, one, two);
       }
-      slots_.high[k] = one;
+      slots_.high()[k] = one;
       second[k] = two;
     });
   }
@@ -693,7 +705,7 @@ class Program {
       block_.each_thread([&](int thread) {
         const std::int64_t row = begin + thread / lanes;
         if (thread % lanes == 0 && row < segment.outputs) {
-          slots_.high[row] = shared_->lane_first[thread];
+          slots_.high()[row] = shared_->lane_first[thread];
           second[row] = shared_->lane_second[thread];
         }
       });
@@ -726,9 +738,9 @@ class Program {
       for (std::int64_t i = begin; i < end; i += step) {
         const double term = copy().exact_term(first + i, 1.0, are_denominators);
         if (magnitude(term) <= largest_summed<double>) {
-          add_to(slots_.high[k], slots_.low[k], term);
+          add_to(slots_.high()[k], slots_.low()[k], term);
         } else {
-          add_to(slots_.large_high[k], slots_.large_low[k],
+          add_to(slots_.large_high()[k], slots_.large_low()[k],
                  copy().exact_term(first + i, down_scale, are_denominators));
         }
       }
@@ -762,14 +774,14 @@ class Program {
     }
     if (call_.geometry.parts > 1) {
       each_slot(segment.outputs, [&](std::int64_t k) {
-        slots_.denominators[k] = call_.total_denominators[segment.first_output + k];
+        slots_.denominators()[k] = call_.total_denominators[segment.first_output + k];
       });
       return;
     }
     sum_denominators(segment);
     fold(segment);
     each_slot(segment.outputs,
-              [&](std::int64_t k) { slots_.denominators[k] = sum_of(segment, k); });
+              [&](std::int64_t k) { slots_.denominators()[k] = sum_of(segment, k); });
   }
 
   LOGITLOSS_INLINE void sum_denominators(const Segment& segment) {
@@ -802,19 +814,19 @@ class Program {
   }
 
   // Turns products into sums.
-  LOGITLOSS_OUTLINED void close(const Segment& segment) {
+  LOGITLOSS_INLINE void close(const Segment& segment) {
     if (!has_products_) {
       return;
     }
     each_slot(slot_count(call_.geometry, segment), [&](std::int64_t k) {
-      const double logarithm = log1p_of_product(slots_.product[k]);
-      const double whole = slots_.high[k] + logarithm;
+      const double logarithm = log1p_of_product(slots_.product()[k]);
+      const double whole = slots_.high()[k] + logarithm;
       if (is_finite(whole)) {
-        add_to(slots_.high[k], slots_.low[k], logarithm);
+        add_to(slots_.high()[k], slots_.low()[k], logarithm);
       } else {
-        add_to(slots_.large_high[k], slots_.large_low[k], whole);
-        slots_.high[k] = 0.0;
-        slots_.low[k] = 0.0;
+        add_to(slots_.large_high()[k], slots_.large_low()[k], whole);
+        slots_.high()[k] = 0.0;
+        slots_.low()[k] = 0.0;
       }
     });
     has_products_ = false;
@@ -853,8 +865,8 @@ class Program {
     return total;
   }
 
-  LOGITLOSS_INLINE void finish(const Segment& segment) {
-    copy().close(segment);
+  LOGITLOSS_OUTLINED void finish(const Segment& segment) {
+    close(segment);
     if (call_.geometry.parts > 1) {
       copy().put_parts(segment, call_.losses);
       return;
@@ -862,7 +874,7 @@ class Program {
     fold(segment);
     each_slot(segment.outputs, [&](std::int64_t k) {
       copy().put_value(segment.first_output + k, sum_of(segment, k),
-                       call_.has_summed_denominator ? slots_.denominators[k] : fixed_sum());
+                       call_.has_summed_denominator ? slots_.denominators()[k] : fixed_sum());
     });
   }
 

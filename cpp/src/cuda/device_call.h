@@ -46,6 +46,9 @@ struct DeviceCall {
   double ignore_index;
   // What a mean divides by where that follows from the shape.
   double fixed_denominator;
+  // What derivatives are multiplied by, in the two parts of a Scale of the compute type, where that
+  // follows from the shape and from numbers.
+  Scale<double> fixed_scale;
   bool has_ignore_index;
   bool is_in_place;
   bool computes_in_float64;

@@ -29,10 +29,19 @@ LOGITLOSS_INLINE void write_to(char* target, const Element& element) {
 #endif
 }
 
-// Bytes that one instruction moves, or two.
+// Bytes that one instruction moves.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
 constexpr std::size_t widest_access = 32;
+#else
+constexpr std::size_t widest_access = 16;
+#endif
 
-// Neighbouring elements that a few instructions can move.
+// Elements that a thread takes side by side, so that neighbouring threads touch neighbouring bytes.
+template <class Real>
+constexpr int pack_length = static_cast<int>(widest_access / sizeof(Real));
+
+// Neighbouring elements that one instruction moves, or a few where they are wider than the compute
+// type.
 template <class Element, int count>
 struct alignas(sizeof(Element) * count < widest_access ? sizeof(Element) * count : widest_access)
     Pack {
@@ -125,54 +134,86 @@ LOGITLOSS_OUTLINED void store_one(const DeviceOperand& operand, std::int64_t ind
   });
 }
 
-// Whether `count` elements from `first` on stand together, where a pack of them may stand.
-template <int count>
-LOGITLOSS_INLINE bool is_packed(const DeviceOperand& operand, std::int64_t first) {
-  const auto bytes = static_cast<std::uintptr_t>(operand.item_size * count);
-  const std::uintptr_t alignment = bytes < widest_access ? bytes : widest_access;
-  const char* const data = operand.data + first * operand.item_size;
-  return operand.is_contiguous && reinterpret_cast<std::uintptr_t>(data) % alignment == 0;
-}
-
-template <class Element, class Real, int count>
-LOGITLOSS_INLINE void unpack(const char* source, Real (&values)[count]) {
-  const auto pack = read_from<Pack<Element, count>>(source);
+// Packs of a contiguous operand: the first begins at `data`, the others `step` elements apart. Of
+// the elements from `data` on, `length` exist; the values of others are 0.
+template <class Element, class Real, int packs, int count>
+LOGITLOSS_INLINE void unpack(const char* data, int step, int length, Real (&values)[packs][count]) {
+  using Elements = Pack<Element, count>;
+  constexpr auto size = static_cast<int>(sizeof(Element));
+  if (reinterpret_cast<std::uintptr_t>(data) % alignof(Elements) == 0 &&
+      length >= (packs - 1) * step + count) {
+    LOGITLOSS_UNROLLED
+    for (int p = 0; p < packs; ++p) {
+      const auto pack = read_from<Elements>(data + p * step * size);
+      LOGITLOSS_UNROLLED
+      for (int k = 0; k < count; ++k) {
+        values[p][k] = to_real<Real>(pack.element[k]);
+      }
+    }
+    return;
+  }
   LOGITLOSS_UNROLLED
-  for (int k = 0; k < count; ++k) {
-    values[k] = to_real<Real>(pack.element[k]);
+  for (int p = 0; p < packs; ++p) {
+    LOGITLOSS_UNROLLED
+    for (int k = 0; k < count; ++k) {
+      const int at = p * step + k;
+      values[p][k] = at < length ? to_real<Real>(read_from<Element>(data + at * size)) : Real{0};
+    }
   }
 }
 
-// `count` elements that are packed.
-template <class Real, int count>
-LOGITLOSS_INLINE void load_pack(const DeviceOperand& operand, std::int64_t first,
-                                Real (&values)[count]) {
-  const char* const source = operand.data + first * operand.item_size;
-  with_type_of(operand.dtype, [&](auto type) { unpack<decltype(type)>(source, values); });
+template <class Element, class Real, int packs, int count>
+LOGITLOSS_INLINE void repack(char* data, int step, int length, const Real (&values)[packs][count]) {
+  using Elements = Pack<Element, count>;
+  constexpr auto size = static_cast<int>(sizeof(Element));
+  if (reinterpret_cast<std::uintptr_t>(data) % alignof(Elements) == 0 &&
+      length >= (packs - 1) * step + count) {
+    LOGITLOSS_UNROLLED
+    for (int p = 0; p < packs; ++p) {
+      Elements pack;
+      LOGITLOSS_UNROLLED
+      for (int k = 0; k < count; ++k) {
+        pack.element[k] = FromReal<Element, Real>::round(values[p][k]);
+      }
+      write_to(data + p * step * size, pack);
+    }
+    return;
+  }
+  LOGITLOSS_UNROLLED
+  for (int p = 0; p < packs; ++p) {
+    LOGITLOSS_UNROLLED
+    for (int k = 0; k < count; ++k) {
+      const int at = p * step + k;
+      if (at < length) {
+        write_to(data + at * size, FromReal<Element, Real>::round(values[p][k]));
+      }
+    }
+  }
+}
+
+template <class Real, int packs, int count>
+LOGITLOSS_INLINE void load_packs(const DeviceOperand& operand, std::int64_t first, int step,
+                                 int length, Real (&values)[packs][count]) {
+  const char* const data = operand.data + first * operand.item_size;
+  with_type_of(operand.dtype,
+               [&](auto type) { unpack<decltype(type)>(data, step, length, values); });
 }
 
 // The same of an operand that has a type of results.
-template <class Real, int count>
-LOGITLOSS_INLINE void load_result_pack(const DeviceOperand& operand, std::int64_t first,
-                                       Real (&values)[count]) {
-  const char* const source = operand.data + first * operand.item_size;
+template <class Real, int packs, int count>
+LOGITLOSS_INLINE void load_result_packs(const DeviceOperand& operand, std::int64_t first, int step,
+                                        int length, Real (&values)[packs][count]) {
+  const char* const data = operand.data + first * operand.item_size;
   with_result_type_of<Real>(operand.dtype,
-                            [&](auto type) { unpack<decltype(type)>(source, values); });
+                            [&](auto type) { unpack<decltype(type)>(data, step, length, values); });
 }
 
-template <class Real, int count>
-LOGITLOSS_INLINE void store_pack(const DeviceOperand& operand, std::int64_t first,
-                                 const Real (&values)[count]) {
-  char* const target = operand.data + first * operand.item_size;
-  with_result_type_of<Real>(operand.dtype, [&](auto type) {
-    using Element = decltype(type);
-    Pack<Element, count> pack;
-    LOGITLOSS_UNROLLED
-    for (int k = 0; k < count; ++k) {
-      pack.element[k] = FromReal<Element, Real>::round(values[k]);
-    }
-    write_to(target, pack);
-  });
+template <class Real, int packs, int count>
+LOGITLOSS_INLINE void store_packs(const DeviceOperand& operand, std::int64_t first, int step,
+                                  int length, const Real (&values)[packs][count]) {
+  char* const data = operand.data + first * operand.item_size;
+  with_result_type_of<Real>(operand.dtype,
+                            [&](auto type) { repack<decltype(type)>(data, step, length, values); });
 }
 
 }  // namespace

@@ -33,7 +33,8 @@ struct HostLauncher {
     Shared<Real> shared;
     std::vector<double> memory(SlotArrays::bytes(slots) / sizeof(double));
     for (std::int64_t unit = 0; unit < blocks; ++unit) {
-      Program<Real, HostBlock> program(call, &shared, SlotArrays(memory.data(), slots));
+      Program<Real, HostBlock> program(call, &shared,
+                                       SlotArrays(memory.data(), static_cast<unsigned>(slots)));
       Task::run(program, unit);
     }
   }

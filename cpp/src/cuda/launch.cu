@@ -26,7 +26,8 @@ struct DeviceBlock {
 };
 
 template <class Task>
-__global__ void __launch_bounds__(block_threads)
+__global__ void __launch_bounds__(block_threads,
+                                  sizeof(typename Task::Number) == sizeof(float) ? 8 : 6)
     run_task(const __grid_constant__ DeviceCall call, unsigned slots) {
   using Real = typename Task::Number;
   extern __shared__ __align__(16) unsigned char memory[];

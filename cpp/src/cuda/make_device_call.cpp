@@ -42,7 +42,8 @@ bool make_operand(const Operand& operand, DeviceOperand& result) {
   return is_aligned;
 }
 
-// Units of a device are smaller, so that there are enough of them; no result depends on that.
+// Units of a device are smaller, one segment each, so that there are enough of them; no result
+// depends on that.
 void divide_finely(Geometry& geometry, std::int64_t capacity) {
   if (geometry.parts > 1 || geometry.walk == Walk::columns || geometry.walk == Walk::elements) {
     return;
@@ -53,24 +54,44 @@ void divide_finely(Geometry& geometry, std::int64_t capacity) {
   geometry.units = (geometry.outputs + geometry.outputs_per_unit - 1) / geometry.outputs_per_unit;
 }
 
+double numerator_of(const DeviceCall& call) {
+  return call.grad_output.is_number ? call.grad_output.number : 1.0;
+}
+
+Scale<double> fixed_scale_of(const DeviceCall& call) {
+  if (call.computes_in_float64) {
+    return quotient_of<double>(numerator_of(call), call.fixed_denominator);
+  }
+  const auto scale = quotient_of<float>(numerator_of(call), call.fixed_denominator);
+  return {static_cast<double>(scale.high), static_cast<double>(scale.low)};
+}
+
 bool has_plain_factor(const DeviceCall& call) {
-  const DeviceOperand& factor = call.grad_output;
   if (!call.wants_derivatives()) {
     return true;
   }
-  if (factor.is_present() && !factor.is_number) {
+  if (call.grad_output.is_present() && !call.grad_output.is_number) {
     return false;
   }
-  const double numerator = factor.is_number ? factor.number : 1.0;
-  return call.computes_in_float64 || size_of_scale(numerator, call.fixed_denominator) == 0;
+  return call.computes_in_float64 || size_of_scale(numerator_of(call), call.fixed_denominator) == 0;
+}
+
+// Whether the arrays that have an element for each logit are contiguous.
+bool are_contiguous(const DeviceCall& call) {
+  const auto fits = [](const DeviceOperand& operand) {
+    return !operand.is_present() || operand.is_contiguous;
+  };
+  return fits(call.logits) && fits(call.targets) && fits(call.gradient) && fits(call.hessian) &&
+         (call.is_reduced() || fits(call.value));
 }
 
 bool is_plain(const DeviceCall& call) {
   const bool has_complements = call.targets.dtype == Dtype::float64 && !call.computes_in_float64;
   const bool reads_logits_again = call.is_in_place && call.sums_losses();
   const bool are_integers = call.logits.dtype < Dtype::float16;
-  return !are_integers && !call.has_weights() && !call.is_masked() && !has_complements &&
-         !reads_logits_again && call.label_smoothing == 0.0 && has_plain_factor(call);
+  return !are_integers && are_contiguous(call) && !call.has_weights() && !call.is_masked() &&
+         !has_complements && !reads_logits_again && call.label_smoothing == 0.0 &&
+         has_plain_factor(call);
 }
 
 std::size_t count_parts(const DeviceCall& call) {
@@ -132,6 +153,7 @@ const char* make_device_call(const logitloss_bce_request& request, IsHostMemory 
   }
   call.has_summed_denominator = planned.has_summed_denominator();
   call.fixed_denominator = planned.fixed_denominator();
+  call.fixed_scale = fixed_scale_of(call);
   if (call.size != 0) {
     divide_finely(call.geometry,
                   static_cast<std::int64_t>(call.computes_in_float64 ? tile_length<double>

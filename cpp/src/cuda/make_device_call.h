@@ -12,8 +12,8 @@ using IsHostMemory = bool (*)(const void* address);
 
 struct PreparedCall {
   DeviceCall call;
-  // Nothing but floating-point logits, targets and outputs: no weights, masks, smoothing or large
-  // factors.
+  // Nothing but contiguous logits, of a floating-point type, targets and outputs: no weights,
+  // masks, smoothing or large factors.
   bool is_plain;
   std::size_t workspace_bytes;
 };

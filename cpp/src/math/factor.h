@@ -28,9 +28,8 @@ LOGITLOSS_INLINE Real scaled(Real value, Real high, Real low) {
 // The same for a value that may be infinite: low is 0 where high is exact.
 template <class Real>
 LOGITLOSS_INLINE Real scaled_also_if_infinite(Real value, Real high, Real low) {
-  constexpr Real infinity = Real(__builtin_huge_valf());
   const Real correction = value * low;
-  return multiply_add(value, high, magnitude(value) < infinity ? correction : Real{0});
+  return multiply_add(value, high, magnitude(value) < infinity<Real> ? correction : Real{0});
 }
 
 LOGITLOSS_INLINE void split_quotient(double numerator, double denominator, Scale<float>& scale) {
@@ -65,7 +64,7 @@ LOGITLOSS_INLINE Real scaled_by_quotient(Real derivative, double numerator, doub
   return static_cast<Real>(scaled(static_cast<double>(derivative), factor.high, factor.low));
 }
 
-LOGITLOSS_INLINE bool is_finite(double x) { return magnitude(x) < __builtin_huge_val(); }
+LOGITLOSS_INLINE bool is_finite(double x) { return magnitude(x) < infinity<double>; }
 
 LOGITLOSS_INLINE bool is_finite_quotient(double numerator, double denominator) {
   return is_finite(denominator) && is_finite(numerator / denominator);
@@ -75,7 +74,7 @@ LOGITLOSS_INLINE bool is_finite_quotient(double numerator, double denominator) {
 template <class Real>
 LOGITLOSS_INLINE bool is_in_tail(Real x) {
   const Real size = magnitude(x);
-  return size >= Constants<Real>::tail_start && size < Real(__builtin_huge_valf());
+  return size >= Constants<Real>::tail_start && size < infinity<Real>;
 }
 
 // As a set of WeightSize.

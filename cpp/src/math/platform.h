@@ -63,6 +63,9 @@ LOGITLOSS_INLINE To bit_cast(From from) {
 }
 
 template <class Real>
+constexpr auto infinity = static_cast<Real>(__builtin_bit_cast(float, 0x7F800000U));
+
+template <class Real>
 LOGITLOSS_INLINE typename Bits<Real>::Unsigned bits_of(Real x) {
   return bit_cast<typename Bits<Real>::Unsigned>(x);
 }
@@ -110,18 +113,20 @@ LOGITLOSS_INLINE Number least(Number a, Number b) {
   return b < a ? b : a;
 }
 
-// a b + c, rounded once where `fused`.
-LOGITLOSS_INLINE float multiply_add(float a, float b, float c) {
-  if constexpr (fused) {
-    return __builtin_fmaf(a, b, c);
-  } else {
-    return a * b + c;
-  }
-}
+// NVRTC has functions in the place of some builtins.
+#if defined(__CUDACC_RTC__)
+LOGITLOSS_INLINE float round_once(float a, float b, float c) { return fmaf(a, b, c); }
+LOGITLOSS_INLINE double round_once(double a, double b, double c) { return fma(a, b, c); }
+#else
+LOGITLOSS_INLINE float round_once(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+LOGITLOSS_INLINE double round_once(double a, double b, double c) { return __builtin_fma(a, b, c); }
+#endif
 
-LOGITLOSS_INLINE double multiply_add(double a, double b, double c) {
+// a b + c, rounded once where `fused`.
+template <class Real>
+LOGITLOSS_INLINE Real multiply_add(Real a, Real b, Real c) {
   if constexpr (fused) {
-    return __builtin_fma(a, b, c);
+    return round_once(a, b, c);
   } else {
     return a * b + c;
   }
