@@ -7,6 +7,8 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,21 @@ from logitloss.benchmark.measure import (
     OPERATIONS,
     Effort,
     Row,
+    Timing,
     interleaved,
     measure_cell,
 )
-from logitloss.benchmark.peers import LIBRARIES, OURS, Array, Call, Library, Peer, Problem
+from logitloss.benchmark.peers import (
+    CASES,
+    LIBRARIES,
+    OURS,
+    Array,
+    Call,
+    Case,
+    Library,
+    Peer,
+    Problem,
+)
 from logitloss.demo.tails import exact_gradient, exact_loss
 from processes import run
 
@@ -83,9 +96,13 @@ def peer_that_is_off(
     return Peer("planted", "0", DTYPES, prepare)
 
 
-def cell(peer: Peer, dtype: str = "float32", elements: int = 1000) -> dict[str, Row]:
-    rows = measure_cell([LIBRARIES[OURS].load(1), peer], "loss+gradient", dtype, elements, 1, SHORT)
+def cell(
+    peer: Peer, dtype: str = "float32", elements: int = 1000, case: Case = "plain"
+) -> dict[str, Row]:
+    peers = [LIBRARIES[OURS].load(1), peer]
+    rows = measure_cell(peers, case, "loss+gradient", dtype, elements, 1, SHORT)
     assert {row.peer for row in rows} == {OURS, "planted", CEILING}
+    assert {row.case for row in rows} == {case}
     return {row.peer: row for row in rows}
 
 
@@ -135,6 +152,55 @@ def test_a_gradient_left_as_it_was_is_found() -> None:
     assert cell(Peer("planted", "0", DTYPES, prepare))["planted"].state == "wrong"
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("elements", [1, 1000, 140000])
+def test_a_peer_without_the_weights_is_not_timed(dtype: str, elements: int) -> None:
+    ours = LIBRARIES[OURS].load(1)
+    forgetful = Peer(
+        "planted", "0", DTYPES, lambda problem: ours.prepare(replace(problem, weights=None))
+    )
+    assert cell(forgetful, dtype, elements)["planted"].state == "timed"
+    rows = cell(forgetful, dtype, elements, "weighted")
+    assert rows[OURS].state == "timed"
+    assert rows["planted"].state == "wrong"
+    assert rows["planted"].timing is None
+    assert "mean loss" in rows["planted"].reason
+    assert "gradient" in rows["planted"].reason
+
+
+@pytest.mark.parametrize("elements", [1, 1000, 140000])
+def test_the_weighted_answer_is_the_right_one(elements: int) -> None:
+    """The loss and gradient that peers are held against are those of the oracle."""
+    seen: list[Problem] = []
+
+    def prepare(problem: Problem) -> Call:
+        seen.append(problem)
+        x, y, w = problem.inputs
+        exact = oracle.answer(x, y, weight=w, arithmetic=oracle.LONGDOUBLE)
+        gradient = (exact.grad * x.size).astype(x.dtype)
+        return Call(lambda: None, lambda _: float(exact.value), lambda _: gradient, False)
+
+    planted = cell(Peer("planted", "0", DTYPES, prepare), "float64", elements, "weighted")[
+        "planted"
+    ]
+    assert planted.loss_error is not None
+    assert planted.loss_error <= 2e-16
+    assert planted.gradient_error is not None
+    assert planted.gradient_error <= 2e-16
+    (problem,) = seen
+    assert problem.weights is not None
+    assert problem.weights.shape == problem.logits.shape
+    assert np.all((problem.weights >= 0.25) & (problem.weights <= 1))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("case", CASES)
+def test_more_threads_than_elements(case: Case, threads: int) -> None:
+    peer = LIBRARIES["numpy"].load(threads)
+    rows = measure_cell([peer], case, "loss+gradient", "float16", 2, threads, SHORT)
+    assert [(row.peer, row.state) for row in rows] == [("numpy", "timed"), (CEILING, "timed")]
+
+
 def test_a_peer_that_raises_does_not_stop_the_others() -> None:
     def prepare(_: Problem) -> Call:
         raise RuntimeError("no compiler\nand a long story")
@@ -147,11 +213,12 @@ def test_a_peer_that_raises_does_not_stop_the_others() -> None:
 
 @pytest.mark.parametrize("name", [name for name in LIBRARIES if LIBRARIES[name].is_installed])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_installed_peers_are_right(name: str, dtype: str) -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_installed_peers_are_right(name: str, dtype: str, case: Case) -> None:
     if name.startswith("torch.compile") and dtype != "float32":
         pytest.skip("compiling takes seconds")
     peer = LIBRARIES[name].load(1)
-    rows = measure_cell([peer], "loss+gradient", dtype, 300, 1, SHORT)
+    rows = measure_cell([peer], case, "loss+gradient", dtype, 300, 1, SHORT)
     assert [row.state for row in rows] == ["timed"] * (1 + (dtype in peer.dtypes))
     assert all(
         row.gradient_error is None or row.gradient_error <= GRADIENT_TOLERANCE[dtype]
@@ -162,7 +229,7 @@ def test_installed_peers_are_right(name: str, dtype: str) -> None:
 def test_calls_are_timed_in_turn() -> None:
     order: list[str] = []
     timings = interleaved(
-        {name: lambda name=name: order.append(name) for name in "ab"},  # type: ignore[misc]
+        {name: partial(order.append, name) for name in "ab"},
         Effort(seconds=0.0, fewest=5, most=5),
     )
     assert set(timings) == {"a", "b"}
@@ -187,7 +254,7 @@ def test_a_short_run(tmp_path: Path) -> None:
     for operation in OPERATIONS:
         for dtype in ("float32", "float64"):
             for threads in ("1 thread", "2 threads"):
-                assert f"{operation}, {dtype}, {threads}\n" in output
+                assert f"plain {operation}, {dtype}, {threads}\n" in output
     assert "of ceiling" in output
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "speed-float64.png").read_bytes().startswith(b"\x89PNG")
@@ -210,6 +277,52 @@ def test_a_short_run(tmp_path: Path) -> None:
         for threads in (1, 2)
     }
     assert all(row["timing"]["seconds"] > 0 for row in document["results"])
+
+
+def test_a_weighted_run(tmp_path: Path) -> None:
+    need("rich", "matplotlib")
+    results, picture = tmp_path / "results.json", tmp_path / "speed.svg"
+    status, output, errors = bench(
+        "--case", "weighted", "--quick", "--peers", "numpy", "--sizes", "300,2^12", "--threads",
+        "1,2", "--json", str(results), "--plot", str(picture),
+    )  # fmt: skip
+    assert status == 0, output + errors
+    assert errors == ""
+    ceiling = "numpy.subtract(x, y, out=g) and numpy.maximum.reduce(w)"
+    for operation in OPERATIONS:
+        for threads in ("1 thread", "2 threads"):
+            assert f"weighted {operation}, float32, {threads}\n" in output
+    assert "plain" not in output
+    assert f"the time of {ceiling} divided by" in output
+
+    # The SVG file has its text as paths, and as comments.
+    drawn = picture.read_text()
+    assert "<!-- weighted, float32: logitloss" in drawn
+    assert f"<!-- ceiling: {ceiling} -->" in drawn
+
+    document = json.loads(results.read_text())
+    assert document["settings"]["case"] == "weighted"
+    assert document["method"]["ceiling"].startswith(ceiling)
+    assert {row["case"] for row in document["results"]} == {"weighted"}
+    assert {row["state"] for row in document["results"]} == {"timed"}
+
+
+@pytest.mark.parametrize(("case", "arrays"), [("plain", 3), ("weighted", 4)])
+def test_the_roofline_counts_the_arrays(case: Case, arrays: int) -> None:
+    need("matplotlib")
+    from matplotlib.figure import Figure
+
+    from logitloss.benchmark.plot import _draw_bytes
+
+    second = Timing(1.0, 1.0, 1.0, 1, 1, 1.0)
+    rows = [
+        Row(CEILING, case, "loss+gradient", "float32", 1 << power, 1, "timed", timing=second)
+        for power in (20, 30)
+    ]
+    ax = Figure().subplots()
+    _draw_bytes(ax, rows)
+    rates = np.asarray(ax.lines[0].get_ydata(), np.float64)
+    assert np.allclose(rates * 1e9, [arrays * 4.0 * 2**20, arrays * 4.0 * 2**30], rtol=1e-12)
 
 
 def test_a_short_ladder(tmp_path: Path) -> None:
@@ -254,6 +367,7 @@ def test_a_peer_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         ["--sizes", ""],
         ["--threads", "none"],
         ["--dtypes", "int8"],
+        ["--case", "focal"],
         ["--peers", ""],
     ],
     ids=" ".join,
@@ -265,6 +379,14 @@ def test_a_wrong_command_line_is_refused_before_any_work(arguments: list[str]) -
     assert "usage: " in errors
     assert arguments[0] in errors
     assert "Traceback" not in errors
+
+
+def test_the_ladder_has_cases_of_its_own() -> None:
+    need("rich")
+    status, output, errors = bench("--ladder", "--case", "weighted")
+    assert status == 2
+    assert output == ""
+    assert "--ladder takes no --case" in errors
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

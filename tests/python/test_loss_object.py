@@ -296,6 +296,7 @@ def test_different_objects_differ() -> None:
 def test_an_object_differs_from_everything_else() -> None:
     loss = BCEWithLogitsLoss()
     assert (loss == "mean") is False
+    # The operator itself is under test; `is not` would not call it.
     assert (loss != None) is True  # noqa: E711
     assert loss not in [1, (), np.float64(0)]
 

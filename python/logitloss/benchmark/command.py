@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from logitloss.benchmark.peers import LIBRARIES, OURS
+from logitloss.benchmark.peers import CASES, LIBRARIES, OURS
 from logitloss.output_paths import PLOT_SUFFIXES, plot_path, writable_path
 
 __all__ = ["add_bench_parser", "bench"]
@@ -34,6 +34,7 @@ _EPILOG: Final = """\
 examples:
   logitloss bench --quick                     a minute, float32 only
   logitloss bench --peers numpy,torch.compile
+  logitloss bench --case weighted             a weight for each element
   logitloss bench --sizes 2^10,2^20,100000 --dtypes float32,float64 --threads 1
   logitloss bench --plot speed.png --json speed.json
   logitloss bench --ladder                    options and layouts against a plain call
@@ -70,6 +71,11 @@ def add_bench_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
         type=_peers,
         metavar="NAME,...",
         help=f"libraries to compare with: {', '.join(others)}, or none (default: those installed)",
+    )
+    parser.add_argument(
+        "--case",
+        choices=CASES,
+        help="without weights, or with one for each element (default: plain)",
     )
     parser.add_argument(
         "--quick", action="store_true", help="fewer sizes, float32 only, short measurements"
@@ -133,7 +139,9 @@ def bench(arguments: argparse.Namespace) -> int:
         return _EXIT_FAILURE
     if arguments.ladder:
         given = [
-            name for name in ("peers", "dtypes", "threads", "plot") if getattr(arguments, name)
+            name
+            for name in ("peers", "case", "dtypes", "threads", "plot")
+            if getattr(arguments, name)
         ]
         if given:
             print(f"logitloss bench: --ladder takes no --{given[0]}", file=sys.stderr)
@@ -156,6 +164,7 @@ def bench(arguments: argparse.Namespace) -> int:
             sizes=arguments.sizes or (_QUICK_SIZES if arguments.quick else _SIZES),
             dtypes=arguments.dtypes or (_QUICK_DTYPES if arguments.quick else _DTYPES),
             threads=arguments.threads or _one_and_all(),
+            case=arguments.case or "plain",
             quick=arguments.quick,
             plot=arguments.plot,
             json=arguments.json,

@@ -2,7 +2,8 @@
 
 Peers are timed one after another in each of several rounds, and medians are compared: whatever
 else happens on the machine then happens to all of them. Beside them runs ``numpy.subtract(x, y,
-out=g)``, which reads the inputs and writes the gradient and does nothing else: the ceiling.
+out=g)``, which reads the inputs and writes the gradient and does nothing else: the ceiling. Where
+there are weights it reads them too, for their maximum.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from logitloss.benchmark.peers import Array, Call, Operation, Peer, Problem
+from logitloss.benchmark.peers import Array, Call, Case, Operation, Peer, Problem
 from logitloss.demo.tails import exact_gradient, exact_loss
 
 __all__ = [
     "CEILING",
+    "CEILING_CALLS",
     "GRADIENT_TOLERANCE",
     "LOSS_TOLERANCE",
     "OPERATIONS",
@@ -41,11 +43,15 @@ __all__ = [
 
 OPERATIONS: Final[tuple[Operation, ...]] = ("loss", "loss+gradient")
 CEILING: Final = "numpy.subtract"
+CEILING_CALLS: Final[dict[Case, str]] = {
+    "plain": "numpy.subtract(x, y, out=g)",
+    "weighted": "numpy.subtract(x, y, out=g) and numpy.maximum.reduce(w)",
+}
 
 # What a right answer may be off by. The mean loss is relative; libraries that add up float32 in
 # float32, or one element after the other, need the room. The gradient of an element, which is at
-# most 1, is absolute, so that the cancellation of sigmoid(x) - y, which nearly all have, does not
-# count: speed is the subject here.
+# most 1 as are the weights, is absolute, so that the cancellation of sigmoid(x) - y, which nearly
+# all have, does not count: speed is the subject here.
 LOSS_TOLERANCE: Final = {"float16": 1e-2, "float32": 1e-4, "float64": 1e-10}
 GRADIENT_TOLERANCE: Final = {"float16": 8e-3, "float32": 1e-6, "float64": 2e-15}
 
@@ -54,8 +60,8 @@ _PERIOD: Final = 1 << 16
 _BATCH_SECONDS: Final = 2e-4
 _WARM_SECONDS: Final = 2e-2
 _PAUSE_SECONDS: Final = 2e-3
-# Arrays that peers allocate beside the three given ones, at the most.
-_ARRAYS_IN_ALL: Final = 12
+# Those that are given and those that peers allocate, at the most.
+_ARRAYS_IN_ALL: Final = 13
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ class Row:
 
     Attributes
     ----------
-    peer, operation, dtype : str
+    peer, case, operation, dtype : str
         What was timed.
     elements, threads : int
         On how much, by how many.
@@ -122,6 +128,7 @@ class Row:
     """
 
     peer: str
+    case: Case
     operation: str
     dtype: str
     elements: int
@@ -160,9 +167,9 @@ def _fill(array: Array, pattern: Array) -> None:
 
 
 class _Inputs:
-    """Logits and hard labels of one length, with the exact mean loss and gradient."""
+    """Logits, hard labels and weights of one length, with the exact mean loss and gradient."""
 
-    def __init__(self, elements: int, dtype: str) -> None:
+    def __init__(self, case: Case, elements: int, dtype: str) -> None:
         random = np.random.default_rng(elements)
         count = min(elements, _PERIOD)
         x = (3 * random.standard_normal(count)).astype(dtype)
@@ -173,10 +180,16 @@ class _Inputs:
         _fill(self.logits, x)
         _fill(self.targets, y)
         self.gradient.fill(0)
-        losses = exact_loss(x, y)
+        losses, self.exact_gradient = exact_loss(x, y), exact_gradient(x, y)
+        self.weights: Array | None = None
+        if case == "weighted":
+            w = random.uniform(0.25, 1, count).astype(dtype)
+            self.weights = aligned_empty(elements, dtype)
+            _fill(self.weights, w)
+            losses *= w
+            self.exact_gradient *= w
         periods, rest = divmod(elements, count)
         self.mean_loss = float((periods * losses.sum() + losses[:rest].sum()) / elements)
-        self.exact_gradient = exact_gradient(x, y)
 
     def loss_error(self, value: float) -> float:
         """Return the relative error of a mean loss."""
@@ -219,19 +232,23 @@ def _available_bytes() -> int:
 
 
 def _subtract(arrays: Sequence[Array]) -> None:
-    x, y, g = arrays
+    g, x, y, *weights = arrays
     np.subtract(x, y, out=g)
+    for w in weights:
+        np.maximum.reduce(w)
 
 
 class _Subtraction:
-    """``numpy.subtract(x, y, out=g)``, in parts if there are several threads."""
+    """The call of `CEILING_CALLS`, in parts if there are several threads."""
 
-    def __init__(self, inputs: _Inputs, pool: ThreadPoolExecutor | None, threads: int) -> None:
-        arrays = [inputs.logits, inputs.targets, inputs.gradient]
-        if inputs.logits.dtype == np.float16:
+    def __init__(self, problem: Problem, pool: ThreadPoolExecutor | None) -> None:
+        arrays = [problem.gradient, *problem.inputs]
+        if problem.logits.dtype == np.float16:
             # NumPy computes float16 in software; subtracting integers moves the same bytes.
             arrays = [array.view(np.int16) for array in arrays]
-        ends = [inputs.logits.size * k // threads for k in range(threads + 1)]
+        threads = problem.threads
+        # A part without elements would have no maximum.
+        ends = sorted({problem.logits.size * k // threads for k in range(threads + 1)})
         self._parts = [
             tuple(array[start:end] for array in arrays) for start, end in itertools.pairwise(ends)
         ]
@@ -340,6 +357,7 @@ def _median_and_quartiles(numbers: Sequence[float]) -> tuple[float, float, float
 
 def measure_cell(
     peers: Sequence[Peer],
+    case: Case,
     operation: Operation,
     dtype: str,
     elements: int,
@@ -352,6 +370,8 @@ def measure_cell(
     ----------
     peers : sequence of Peer
         Those that do not take the dtype are left out.
+    case : str
+        ``'plain'`` or ``'weighted'``.
     operation : str
         ``'loss'`` or ``'loss+gradient'``.
     dtype : str
@@ -369,16 +389,16 @@ def measure_cell(
         One for each peer, and one for the ceiling.
     """
     needed = elements * np.dtype(dtype).itemsize * _ARRAYS_IN_ALL
+    about = (case, operation, dtype, elements, threads)
     rows = []
     takers = [peer for peer in peers if dtype in peer.dtypes]
     if needed > _available_bytes():
         reason = f"it may need {needed / 2**30:.1f} GiB of memory, and there is less"
-        return [
-            Row(peer.name, operation, dtype, elements, threads, "failed", reason=reason)
-            for peer in takers
-        ]
-    inputs = _Inputs(elements, dtype)
-    problem = Problem(operation, inputs.logits, inputs.targets, inputs.gradient, threads)
+        return [Row(peer.name, *about, "failed", reason=reason) for peer in takers]
+    inputs = _Inputs(case, elements, dtype)
+    problem = Problem(
+        operation, inputs.logits, inputs.targets, inputs.weights, inputs.gradient, threads
+    )
     checked: dict[str, Row] = {}
     calls: dict[str, Callable[[], object]] = {}
     for peer in takers:
@@ -393,9 +413,7 @@ def measure_cell(
             # Whatever another library raises, the others are still to be measured.
             lines = str(error).strip().splitlines() or [""]
             reason = f"{type(error).__name__}: {lines[0]}"
-            rows.append(
-                Row(peer.name, operation, dtype, elements, threads, "failed", reason=reason)
-            )
+            rows.append(Row(peer.name, *about, "failed", reason=reason))
             continue
         if row.state == "timed":
             checked[peer.name] = row
@@ -404,8 +422,8 @@ def measure_cell(
             rows.append(row)
     with _pool_of(threads) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        calls[CEILING] = _Subtraction(inputs, pool, threads)
-        checked[CEILING] = Row(CEILING, operation, dtype, elements, threads, "timed")
+        calls[CEILING] = _Subtraction(problem, pool)
+        checked[CEILING] = Row(CEILING, *about, "timed")
         timings = interleaved(calls, effort, pause=threads > 1)
     for name, timing in timings.items():
         rows.append(Row(**{**vars(checked[name]), "timing": timing}))
@@ -431,6 +449,7 @@ def _check(name: str, call: Call, problem: Problem, inputs: _Inputs) -> Row:
         faults.append(f"its gradient is off by {gradient_error:.1e}")
     return Row(
         name,
+        problem.case,
         problem.operation,
         dtype,
         problem.logits.size,

@@ -16,13 +16,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from logitloss.benchmark.measure import CEILING, OPERATIONS, Row
-from logitloss.benchmark.peers import LIBRARIES, OURS
+from logitloss.benchmark.measure import CEILING, CEILING_CALLS, OPERATIONS, Row
+from logitloss.benchmark.peers import LIBRARIES, OURS, Case
 
 __all__ = ["draw"]
 
-# Arrays that a call has to move, each once: two are read, and a gradient is written.
-_ARRAYS: Final = {"loss": 2, "loss+gradient": 3}
+# Arrays that a call has to move, each once: those that are read, and a gradient that is written.
+_READ: Final[dict[Case, int]] = {"plain": 2, "weighted": 3}
+_WRITTEN: Final = {"loss": 0, "loss+gradient": 1}
 _GREY: Final = "#8C8C8C"
 
 
@@ -62,7 +63,7 @@ def draw(path: Path, rows: Sequence[Row], headline: str) -> list[Path]:
     path : Path
         Where float32, or the only dtype, goes; the others have their name added to the stem.
     rows : sequence of Row
-        The results that were timed.
+        The results that were timed, of one case.
     headline : str
         Version and processor.
 
@@ -81,12 +82,13 @@ def draw(path: Path, rows: Sequence[Row], headline: str) -> list[Path]:
     paths = []
     for dtype in dtypes:
         where = path if dtype == main else path.with_name(f"{path.stem}-{dtype}{path.suffix}")
-        _draw_dtype(where, [row for row in rows if row.dtype == dtype], f"{dtype}: {headline}")
+        _draw_dtype(where, [row for row in rows if row.dtype == dtype], headline)
         paths.append(where)
     return paths
 
 
-def _draw_dtype(path: Path, rows: Sequence[Row], title: str) -> None:
+def _draw_dtype(path: Path, rows: Sequence[Row], headline: str) -> None:
+    case = rows[0].case
     counts = list(dict.fromkeys(row.threads for row in rows))
     figure = Figure(figsize=(15.0, 4.4 * len(counts) + 1.1), layout="constrained")
     panels = figure.subplots(len(counts), 3, squeeze=False)
@@ -99,19 +101,19 @@ def _draw_dtype(path: Path, rows: Sequence[Row], title: str) -> None:
         _draw_bytes(line[2], some)
         line[2].set_title(f"Roofline: bytes moved per second, {words}", fontsize=11)
         _same_limits(line[:2])
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(f"{case}, {rows[0].dtype}: {headline}", fontsize=11)
     names = {row.peer for row in rows}
     known = [name for name in _STYLES if name in names]
-    handles = [_handle(name) for name in known]
+    handles = [_handle(name, case) for name in known]
     figure.legend(
         handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False
     )
     figure.savefig(path, dpi=110)
 
 
-def _handle(name: str) -> Line2D:
+def _handle(name: str, case: Case) -> Line2D:
     style = _STYLES[name]
-    label = "ceiling: numpy.subtract(x, y, out=g)" if name == CEILING else name
+    label = f"ceiling: {CEILING_CALLS[case]}" if name == CEILING else name
     return Line2D(
         [],
         [],
@@ -161,12 +163,13 @@ def _draw_bytes(ax: Axes, rows: Sequence[Row]) -> None:
     # Small calls are overhead, with threads the more so; they would only stretch the axis.
     smallest = 1 << 10 if rows[0].threads == 1 else 1 << 16
 
-    def rate(name: str, operation: str, arrays: int) -> tuple[Any, Any]:
+    def rate(name: str, operation: str) -> tuple[Any, Any]:
         sizes, seconds = _curve(rows, name, operation)
         large = sizes >= smallest
+        arrays = _READ[rows[0].case] + _WRITTEN[operation]
         return sizes[large], arrays * width * sizes[large] / seconds[large] / 1e9
 
-    roof = rate(CEILING, "loss+gradient", _ARRAYS["loss+gradient"])
+    roof = rate(CEILING, "loss+gradient")
     if not roof[0].size:
         ax.set_axis_off()
         ax.text(0.5, 0.5, f"only from {smallest} elements up", ha="center")
@@ -174,9 +177,9 @@ def _draw_bytes(ax: Axes, rows: Sequence[Row]) -> None:
     _plot(ax, CEILING, *roof)
     for name in LIBRARIES:
         if name != OURS:
-            _plot(ax, name, *rate(name, "loss+gradient", _ARRAYS["loss+gradient"]))
+            _plot(ax, name, *rate(name, "loss+gradient"))
     for operation, line in (("loss", ":"), ("loss+gradient", "-")):
-        sizes, rates = rate(OURS, operation, _ARRAYS[operation])
+        sizes, rates = rate(OURS, operation)
         _plot(ax, OURS, sizes, rates, linestyle=line, label=f"{OURS}: {operation}")
     _finish_axes(ax)
     # Room for the legend below the slowest.

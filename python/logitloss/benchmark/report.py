@@ -149,7 +149,7 @@ def _table(console: Console, rows: Sequence[Row]) -> Table:
     """Return a table with a line for each size or, where that is too wide, for each peer."""
     first = rows[0]
     threads = "1 thread" if first.threads == 1 else f"{first.threads} threads"
-    title = f"{first.operation}, {first.dtype}, {threads}"
+    title = f"{first.case} {first.operation}, {first.dtype}, {threads}"
     found = {(row.peer, row.elements): row for row in rows}
     present = {row.peer for row in rows}
     peers = [name for name in LIBRARIES if name in present and name != OURS]

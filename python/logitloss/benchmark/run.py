@@ -19,7 +19,7 @@ from rich.console import Console
 
 import logitloss
 from logitloss.benchmark.measure import (
-    CEILING,
+    CEILING_CALLS,
     GRADIENT_TOLERANCE,
     LOSS_TOLERANCE,
     OPERATIONS,
@@ -28,7 +28,7 @@ from logitloss.benchmark.measure import (
     Timing,
     cells,
 )
-from logitloss.benchmark.peers import LIBRARIES, OURS
+from logitloss.benchmark.peers import CASES, LIBRARIES, OURS, Case
 from logitloss.benchmark.report import (
     Advance,
     length,
@@ -60,6 +60,8 @@ class Settings:
         Dtypes of logits and targets.
     threads : sequence of int
         Numbers of threads.
+    case : str
+        What is computed, one of `CASES`.
     quick : bool
         Whether to measure for a short time.
     plot, json : Path or None
@@ -72,6 +74,7 @@ class Settings:
     sizes: Sequence[int]
     dtypes: Sequence[str]
     threads: Sequence[int]
+    case: Case = "plain"
     quick: bool = False
     plot: Path | None = None
     json: Path | None = None
@@ -114,7 +117,7 @@ def run_bench(settings: Settings) -> int:
     for table in tables(console, results.rows):
         print_text(console, "")
         show(console, table)
-    print_text(console, _legend(results))
+    print_text(console, _legend(settings.case, results))
     return 1 if _finish(console, settings, facts, results) else 0
 
 
@@ -180,6 +183,7 @@ def measure(settings: Settings) -> Results:
 def _measure_with(settings: Settings, threads: int, results: Results, advance: Advance) -> None:
     spec = {
         "peers": [OURS, *(name for name in settings.peers if name != OURS)],
+        "case": settings.case,
         "dtypes": list(settings.dtypes),
         "sizes": list(settings.sizes),
         "threads": threads,
@@ -280,12 +284,13 @@ def _headline(facts: dict[str, Any]) -> str:
     )
 
 
-def _legend(results: Results) -> str:
+def _legend(case: Case, results: Results) -> str:
     """Return what the tables mean, and which results are not in them."""
     lines = [
         "",
         f"Times are medians. Beside {OURS} stands how many times as long a peer takes.",
-        f"of ceiling: the time of {CEILING}(x, y, out=g) divided by that of {OURS}.",
+        f"{case}: {CASES[case]}.",
+        f"of ceiling: the time of {CEILING_CALLS[case]} divided by that of {OURS}.",
         "",
     ]
     for name, version in results.versions.items():
@@ -294,8 +299,9 @@ def _legend(results: Results) -> str:
     for row in results.rows:
         if row.timing is None:
             lines.append(
-                f"{row.peer} is {row.state} and was not timed for {row.operation}, {row.dtype}, "
-                f"{length(row.elements)} elements, threads: {row.threads}: {row.reason}"
+                f"{row.peer} is {row.state} and was not timed for {row.case} {row.operation}, "
+                f"{row.dtype}, {length(row.elements)} elements, threads: {row.threads}: "
+                f"{row.reason}"
             )
     return "\n".join(lines)
 
@@ -316,14 +322,16 @@ def as_document(settings: Settings, facts: dict[str, Any], results: Results) -> 
         "facts": facts,
         "settings": {
             "peers": list(settings.peers),
+            "case": settings.case,
             "sizes": list(settings.sizes),
             "dtypes": list(settings.dtypes),
             "threads": list(settings.threads),
             "effort": dataclasses.asdict(settings.effort),
         },
         "method": {
-            "ceiling": f"{CEILING}(x, y, out=g), in parts if there are several threads; for "
-            "float16 on integers of the same width",
+            "case": CASES[settings.case],
+            "ceiling": f"{CEILING_CALLS[settings.case]}, in parts if there are several threads; "
+            "for float16 on integers of the same width",
             "loss_tolerance": LOSS_TOLERANCE,
             "gradient_tolerance": GRADIENT_TOLERANCE,
             "how": {name: LIBRARIES[name].how for name in results.versions},

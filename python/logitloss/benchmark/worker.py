@@ -1,10 +1,10 @@
 """Measures with one number of threads, in a process of its own.
 
 Run as ``python -m logitloss.benchmark.worker SPEC``; SPEC is JSON with the names of the peers, the
-dtypes, the sizes, the number of threads and the effort. Each line on standard output is an event
-in JSON: ``{"event": "version", ...}``, ``{"event": "missing", ...}``, ``{"event": "step", ...}``
-or ``{"event": "row", ...}``. `environment` has to be set before the process starts, because some
-libraries look at it only once.
+case, the dtypes, the sizes, the number of threads and the effort. Each line on standard output is
+an event in JSON: ``{"event": "version", ...}``, ``{"event": "missing", ...}``,
+``{"event": "step", ...}`` or ``{"event": "row", ...}``. `environment` has to be set before the
+process starts, because some libraries look at it only once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from logitloss.benchmark.measure import OPERATIONS, Effort, cells, measure_cell
-from logitloss.benchmark.peers import LIBRARIES, Peer
+from logitloss.benchmark.peers import LIBRARIES, Case, Peer
 
 __all__ = ["Emit", "environment", "measure_all"]
 
@@ -54,6 +54,7 @@ def environment(threads: int) -> dict[str, str]:
 
 def measure_all(
     peers: Sequence[Peer],
+    case: Case,
     dtypes: Sequence[str],
     sizes: Sequence[int],
     threads: int,
@@ -66,6 +67,8 @@ def measure_all(
     ----------
     peers : sequence of Peer
         What to measure.
+    case : str
+        ``'plain'`` or ``'weighted'``.
     dtypes, sizes : sequence
         On what.
     threads : int
@@ -76,7 +79,7 @@ def measure_all(
         Takes the events.
     """
     for dtype, elements, operation in cells(OPERATIONS, dtypes, sizes):
-        for row in measure_cell(peers, operation, dtype, elements, threads, effort):
+        for row in measure_cell(peers, case, operation, dtype, elements, threads, effort):
             emit({"event": "row", "row": dataclasses.asdict(row)})
         emit({"event": "step"})
 
@@ -108,7 +111,7 @@ def main() -> int:
     threads = spec["threads"]
     peers = _load(spec["peers"], threads, emit)
     effort = Effort(**spec["effort"])
-    measure_all(peers, spec["dtypes"], spec["sizes"], threads, effort, emit)
+    measure_all(peers, spec["case"], spec["dtypes"], spec["sizes"], threads, effort, emit)
     return 0
 
 
