@@ -549,6 +549,16 @@ class TestCompile:
         assert torch.equal(value, expected)
         assert torch.equal(gradient_of(value, logits), gradient_of(expected, logits))
 
+    @pytest.mark.parametrize("requires_grad", [False, True])
+    @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+    def test_evaluation(self, mode: Any, requires_grad: bool) -> None:
+        """A compiled step also runs where there is no gradient to be recorded."""
+        criterion = BCEWithLogitsLoss(pos_weight=2.0)
+        compiled = torch.compile(criterion, fullgraph=True, backend="aot_eager")
+        logits, targets = logits_of().detach().requires_grad_(requires_grad), targets_of()
+        with mode():
+            assert torch.equal(compiled(logits, targets), criterion(logits, targets))
+
     @pytest.mark.parametrize("reduced", [{"reduction": "none"}, {"axis": -1}, {}], ids=str)
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
     def test_the_operators_are_well_formed(self, reduced: dict[str, Any], dtype: Any) -> None:

@@ -224,11 +224,13 @@ def binary_cross_entropy_with_logits(
         operands = (input.float(), *operands[1:])
     axes = axis if axis is None or isinstance(axis, (tuple, list)) else (axis,)
     inputs = (*operands, label_smoothing, ignore_index, reduction, axes, validate)
-    if torch.compiler.is_compiling() or _is_transformed(input):
+    is_differentiated = input.requires_grad and torch.is_grad_enabled()
+    if torch.compiler.is_compiling():
+        # Some versions of torch fail to compile an autograd.Function that has nothing to record.
+        return _Value.apply(*inputs) if is_differentiated else _value_operator(*inputs)
+    if _is_transformed(input):
         return _Value.apply(*inputs)
-    if input.requires_grad and torch.is_grad_enabled():
-        return _EagerValue.apply(*inputs)
-    return _value(*inputs)
+    return _EagerValue.apply(*inputs) if is_differentiated else _value(*inputs)
 
 
 def _as_factor(factor: Tensor | float | None) -> Tensor | None:
