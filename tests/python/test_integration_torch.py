@@ -7,6 +7,7 @@ import doctest
 import io
 import math
 import pickle
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -629,6 +630,27 @@ class TestTransformations:
         logits, targets = logits_of(shape=(4,)).detach(), targets_of(shape=(4,))
         value = torch.func.vmap(BCEWithLogitsLoss())(logits, targets)
         assert torch.equal(value, BCEWithLogitsLoss(reduction="none")(logits, targets))
+
+    @pytest.mark.parametrize(("axis", "shape"), [(2, (2, 5)), (-3, (2, 5)), (0, ())])
+    def test_vmap_refuses_an_axis_that_is_not_there(
+        self, axis: int, shape: tuple[int, ...]
+    ) -> None:
+        """The axis of the batch is none of an example's, and no axis is taken for another."""
+        logits, targets = logits_of(shape=(3, *shape)).detach(), targets_of(shape=(3, *shape))
+        message = f"axis {axis} is out of bounds for logits of shape {shape}"
+        with pytest.raises(ValueError, match=re.escape(message)):
+            torch.func.vmap(BCEWithLogitsLoss(axis=axis))(logits, targets)
+
+    @pytest.mark.parametrize("reduction", REDUCTIONS)
+    def test_a_batch_of_factors_of_the_gradient(self, reduction: Reduction) -> None:
+        logits, targets = logits_of(shape=(5,)), targets_of(shape=(5,))
+        value = BCEWithLogitsLoss(reduction=reduction)(logits, targets)
+        factors = torch.rand(3, *value.shape).double()
+        batch = torch.autograd.grad(
+            value, logits, factors, is_grads_batched=True, retain_graph=True
+        )
+        alone = [torch.autograd.grad(value, logits, one, retain_graph=True)[0] for one in factors]
+        torch.testing.assert_close(batch[0], torch.stack(alone), rtol=1e-14, atol=0)
 
     @torch_may_warn
     def test_forward_mode_is_refused(self) -> None:

@@ -391,6 +391,13 @@ def _aligned(factor: Tensor | None, ndim: int) -> Tensor | None:
     return factor[index]
 
 
+def _axis_of(shape: tuple[int, ...], axis: int) -> int:
+    """Return an axis counted from the front, or refuse one that is not there."""
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"axis {axis} is out of bounds for logits of shape {shape}")
+    return axis % len(shape)
+
+
 def _vectorised(operator: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, int]]:
     """Return the rule by which an operator takes one more axis, in front of all others."""
 
@@ -404,8 +411,10 @@ def _vectorised(operator: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, 
         factors = [_aligned(factor, ndim) for factor in (weight, pos_weight, where)]
         label_smoothing, ignore_index, reduction, axes, validate = inputs[_OPTIONS:]
         if reduction != "none":
+            # The operator cannot tell an axis that is out of bounds here from one of the batch.
+            shape = tuple(exact[-2].shape[1:])
             axes = range(ndim - 1) if axes is None else axes
-            axes = [axis % (ndim - 1) + 1 for axis in axes]
+            axes = [_axis_of(shape, axis) + 1 for axis in axes]
         options = label_smoothing, ignore_index, reduction, axes, validate
         return operator(*exact, *factors, *options), 0
 
