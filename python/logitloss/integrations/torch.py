@@ -472,6 +472,12 @@ class _Value(torch.autograd.Function):
         return differentiate(grad_output, *_saved(ctx)), *_NO_OTHERS
 
 
+def _is_one(grad_output: Tensor) -> bool:
+    """Tell whether a factor is 1; a batch of factors, as in vectorised Jacobians, is not."""
+    is_batch = torch._C._functorch.is_legacy_batchedtensor(grad_output)
+    return not is_batch and not _is_transformed(grad_output) and bool(grad_output.item() == 1)
+
+
 class _EagerValue(torch.autograd.Function):
     """The value, whose gradient is computed in the same pass if one number is asked for."""
 
@@ -489,7 +495,7 @@ class _EagerValue(torch.autograd.Function):
         # computed again and not multiplied, because in float16 it may have been rounded to zero.
         gradient, ctx.gradient = ctx.gradient, None
         is_usable = gradient is not None and not torch.is_grad_enabled()
-        if not is_usable or grad_output.item() != 1:
+        if not is_usable or not _is_one(grad_output):
             gradient = _Gradient.apply(grad_output, *_saved(ctx))
         return gradient, *_NO_OTHERS
 
