@@ -278,6 +278,15 @@ def test_memory_layouts(lay_out: Callable[[Any], Any], dtype: Any) -> None:
     assert value.stride() == torch.empty_like(logits).stride()
 
 
+def test_a_pending_negation() -> None:
+    pairs = logits_of(torch.float32, (5, 2)).detach()
+    logits = torch.view_as_complex(pairs).conj().imag
+    assert logits.is_neg()
+    targets = targets_of(torch.float32, (5,))
+    value = BCEWithLogitsLoss(reduction="none")(logits, targets)
+    assert torch.equal(value, BCEWithLogitsLoss(reduction="none")(-pairs[:, 1], targets))
+
+
 @every_dtype
 def test_one_number(dtype: Any) -> None:
     logits = torch.tensor(0.0, dtype=dtype, requires_grad=True)

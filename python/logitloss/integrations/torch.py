@@ -281,7 +281,8 @@ def _array(tensor: Tensor | None) -> Any:
         # NumPy has no bfloat16 of its own.
         bfloat16 = require("ml_dtypes", "torch").bfloat16
         return tensor.detach().view(torch.uint16).numpy().view(bfloat16)
-    return tensor.detach().numpy()
+    # Negation may be pending, as in the imaginary part of a conjugate.
+    return tensor.detach().resolve_neg().numpy()
 
 
 def _empty_like(tensor: Tensor) -> Tensor:
