@@ -506,6 +506,13 @@ def test_what_is_refused(
         binary_cross_entropy_with_logits(first, *others, **options)
 
 
+def test_a_target_may_require_a_gradient_where_none_is_recorded() -> None:
+    targets = targets_of().requires_grad_()
+    with torch.no_grad():
+        value = BCEWithLogitsLoss()(logits_of(), targets)
+    assert torch.equal(value, BCEWithLogitsLoss()(logits_of().detach(), targets.detach()))
+
+
 def test_targets_are_not_checked_where_that_is_not_wanted() -> None:
     value = BCEWithLogitsLoss(validate=False)(torch.zeros(2), torch.tensor([2.0, -1.0]))
     assert_same(value, np.float32(math.log(2)))

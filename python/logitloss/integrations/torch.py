@@ -193,8 +193,8 @@ def binary_cross_entropy_with_logits(
     TypeError
         If an argument is no tensor, or of a dtype that is not listed above.
     ValueError
-        If a tensor is not on the CPU, one other than `input` requires a gradient, a shape or an
-        option does not fit, or a target is bad.
+        If a tensor is not on the CPU, one other than `input` requires a gradient while gradients
+        are recorded, a shape or an option does not fit, or a target is bad.
 
     Warns
     -----
@@ -261,7 +261,7 @@ def _check(operands: tuple[Tensor | None, ...]) -> None:
                 f"CPU alone (logitloss.config()['cuda'] is {logitloss.config()['cuda']}): pass "
                 f"{name}.cpu(), or keep torch.nn.BCEWithLogitsLoss on that device"
             )
-        if tensor.requires_grad and name != "input":
+        if tensor.requires_grad and name != "input" and torch.is_grad_enabled():
             raise ValueError(
                 f"{name} requires a gradient, and this loss is differentiated with respect to "
                 f"input alone: pass {name}.detach()"
