@@ -504,6 +504,11 @@ BAD_CALLS: dict[str, tuple[type[Exception], str, Callable[[], Any]]] = {
         r"axis 2 is out of bounds for logits of shape \(4, 6\)",
         lambda: lazy.bce_with_logits(BLOCKS, BLOCKS, axis=(0, 2)),
     ),
+    "axis of NumPy's type": (
+        ValueError,
+        r"axis 2 is out of bounds for logits of shape \(4, 6\)",
+        lambda: lazy.bce_with_logits(BLOCKS, BLOCKS, axis=np.int64(2)),
+    ),
     "axis twice": (
         ValueError,
         "names a dimension twice",

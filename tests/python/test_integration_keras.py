@@ -221,6 +221,22 @@ def linear_model() -> Any:
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("missing", [-9999, -0.1, 0.3, 60_001])
+def test_a_marker_is_rounded_like_the_targets(missing: float, dtype: str) -> None:
+    targets = np.array([[1.0, missing, 0.0, missing]])
+    loss = BCEWithLogitsLoss(ignore_index=missing, dtype=dtype)
+    found = numbers(loss(targets, np.array([[0.5, 9.0, -0.5, np.nan]])))
+    np.testing.assert_allclose(found.astype(float), np.log1p(np.exp(-0.5)), rtol=2e-2)
+
+
+def test_a_mean_in_half_precision_whose_sum_does_not_fit() -> None:
+    logits = np.full((1, 300, 300), 2.0)
+    loss = BCEWithLogitsLoss(ignore_index=-1, axis=(1, 2), dtype="float16")
+    found = numbers(loss(np.zeros(logits.shape), logits))
+    np.testing.assert_allclose(found.astype(float), np.log1p(np.exp(2.0)), rtol=1e-3)
+
+
 @pytest.mark.parametrize("missing", [-1, math.nan])
 def test_a_saved_model_has_its_loss(missing: float, tmp_path: Path) -> None:
     model = linear_model()

@@ -7,6 +7,7 @@ import doctest
 import io
 import math
 import pickle
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -277,6 +278,15 @@ def test_memory_layouts(lay_out: Callable[[Any], Any], dtype: Any) -> None:
     assert value.stride() == torch.empty_like(logits).stride()
 
 
+def test_a_pending_negation() -> None:
+    pairs = logits_of(torch.float32, (5, 2)).detach()
+    logits = torch.view_as_complex(pairs).conj().imag
+    assert logits.is_neg()
+    targets = targets_of(torch.float32, (5,))
+    value = BCEWithLogitsLoss(reduction="none")(logits, targets)
+    assert torch.equal(value, BCEWithLogitsLoss(reduction="none")(-pairs[:, 1], targets))
+
+
 @every_dtype
 def test_one_number(dtype: Any) -> None:
     logits = torch.tensor(0.0, dtype=dtype, requires_grad=True)
@@ -496,6 +506,13 @@ def test_what_is_refused(
         binary_cross_entropy_with_logits(first, *others, **options)
 
 
+def test_a_target_may_require_a_gradient_where_none_is_recorded() -> None:
+    targets = targets_of().requires_grad_()
+    with torch.no_grad():
+        value = BCEWithLogitsLoss()(logits_of(), targets)
+    assert torch.equal(value, BCEWithLogitsLoss()(logits_of().detach(), targets.detach()))
+
+
 def test_targets_are_not_checked_where_that_is_not_wanted() -> None:
     value = BCEWithLogitsLoss(validate=False)(torch.zeros(2), torch.tensor([2.0, -1.0]))
     assert_same(value, np.float32(math.log(2)))
@@ -548,6 +565,16 @@ class TestCompile:
         value = compiled(logits, targets, where=where)
         assert torch.equal(value, expected)
         assert torch.equal(gradient_of(value, logits), gradient_of(expected, logits))
+
+    @pytest.mark.parametrize("requires_grad", [False, True])
+    @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+    def test_evaluation(self, mode: Any, requires_grad: bool) -> None:
+        """A compiled step also runs where there is no gradient to be recorded."""
+        criterion = BCEWithLogitsLoss(pos_weight=2.0)
+        compiled = torch.compile(criterion, fullgraph=True, backend="aot_eager")
+        logits, targets = logits_of().detach().requires_grad_(requires_grad), targets_of()
+        with mode():
+            assert torch.equal(compiled(logits, targets), criterion(logits, targets))
 
     @pytest.mark.parametrize("reduced", [{"reduction": "none"}, {"axis": -1}, {}], ids=str)
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
@@ -619,6 +646,27 @@ class TestTransformations:
         logits, targets = logits_of(shape=(4,)).detach(), targets_of(shape=(4,))
         value = torch.func.vmap(BCEWithLogitsLoss())(logits, targets)
         assert torch.equal(value, BCEWithLogitsLoss(reduction="none")(logits, targets))
+
+    @pytest.mark.parametrize(("axis", "shape"), [(2, (2, 5)), (-3, (2, 5)), (0, ())])
+    def test_vmap_refuses_an_axis_that_is_not_there(
+        self, axis: int, shape: tuple[int, ...]
+    ) -> None:
+        """The axis of the batch is none of an example's, and no axis is taken for another."""
+        logits, targets = logits_of(shape=(3, *shape)).detach(), targets_of(shape=(3, *shape))
+        message = f"axis {axis} is out of bounds for logits of shape {shape}"
+        with pytest.raises(ValueError, match=re.escape(message)):
+            torch.func.vmap(BCEWithLogitsLoss(axis=axis))(logits, targets)
+
+    @pytest.mark.parametrize("reduction", REDUCTIONS)
+    def test_a_batch_of_factors_of_the_gradient(self, reduction: Reduction) -> None:
+        logits, targets = logits_of(shape=(5,)), targets_of(shape=(5,))
+        value = BCEWithLogitsLoss(reduction=reduction)(logits, targets)
+        factors = torch.rand(3, *value.shape).double()
+        batch = torch.autograd.grad(
+            value, logits, factors, is_grads_batched=True, retain_graph=True
+        )
+        alone = [torch.autograd.grad(value, logits, one, retain_graph=True)[0] for one in factors]
+        torch.testing.assert_close(batch[0], torch.stack(alone), rtol=1e-14, atol=0)
 
     @torch_may_warn
     def test_forward_mode_is_refused(self) -> None:

@@ -561,7 +561,8 @@ def _check_options(
 ) -> None:
     """Let the compiled function refuse dtypes and options, on arrays without elements."""
     for item in axis if isinstance(axis, tuple) else (axis,):
-        is_beyond = type(item) is int and not -logits.ndim <= item < logits.ndim
+        is_number = isinstance(item, (int, np.integer))
+        is_beyond = is_number and not -logits.ndim <= item < logits.ndim
         if is_beyond and reduction != "none":
             raise ValueError(f"axis {item} is out of bounds for logits of shape {logits.shape}")
     none: tuple[int, ...] = (0,) * logits.ndim

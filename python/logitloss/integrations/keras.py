@@ -154,22 +154,30 @@ class BCEWithLogitsLoss(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the mean loss over `axis` of each sample."""
         y_true = _in_shape_of(y_pred, y_true)
+        ignore_index = self._marker()
         options = {
             "weight": self._factor(self.weight),
             "pos_weight": self._factor(self.pos_weight),
             "label_smoothing": self.label_smoothing,
-            "ignore_index": self.ignore_index,
+            "ignore_index": ignore_index,
             "axis": self.axis,
             "validate": self.validate and keras.backend.backend() != "numpy",
         }
-        if self.ignore_index is None:
+        if ignore_index is None:
             return _bce_with_logits(y_pred, y_true, reduction="mean", **options)
+        # Sums and counts can be beyond the half precision that holds their quotient.
+        wide = keras.backend.result_type(self.dtype, "float32")
+        y_pred = keras.ops.cast(y_pred, wide)
         total = _bce_with_logits(y_pred, y_true, reduction="sum", **options)
-        is_missing = (
-            keras.ops.isnan(y_true) if np.isnan(self.ignore_index) else y_true == self.ignore_index
-        )
-        count = keras.ops.sum(keras.ops.cast(~is_missing, self.dtype), axis=self.axis)
-        return total / keras.ops.maximum(count, 1)
+        is_missing = keras.ops.isnan(y_true) if np.isnan(ignore_index) else y_true == ignore_index
+        count = keras.ops.sum(keras.ops.cast(~is_missing, wide), axis=self.axis)
+        return keras.ops.cast(total / keras.ops.maximum(count, 1), self.dtype)
+
+    def _marker(self) -> float | None:
+        """Return `ignore_index` as the targets have it, which Keras has rounded to the dtype."""
+        if self.ignore_index is None:
+            return None
+        return float(np.asarray(self.ignore_index).astype(self.dtype))
 
     def _factor(self, factor: Any) -> Any:
         return None if factor is None else keras.ops.convert_to_tensor(factor, dtype=self.dtype)

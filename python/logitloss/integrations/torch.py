@@ -193,8 +193,8 @@ def binary_cross_entropy_with_logits(
     TypeError
         If an argument is no tensor, or of a dtype that is not listed above.
     ValueError
-        If a tensor is not on the CPU, one other than `input` requires a gradient, a shape or an
-        option does not fit, or a target is bad.
+        If a tensor is not on the CPU, one other than `input` requires a gradient while gradients
+        are recorded, a shape or an option does not fit, or a target is bad.
 
     Warns
     -----
@@ -224,11 +224,13 @@ def binary_cross_entropy_with_logits(
         operands = (input.float(), *operands[1:])
     axes = axis if axis is None or isinstance(axis, (tuple, list)) else (axis,)
     inputs = (*operands, label_smoothing, ignore_index, reduction, axes, validate)
-    if torch.compiler.is_compiling() or _is_transformed(input):
+    is_differentiated = input.requires_grad and torch.is_grad_enabled()
+    if torch.compiler.is_compiling():
+        # Some versions of torch fail to compile an autograd.Function that has nothing to record.
+        return _Value.apply(*inputs) if is_differentiated else _value_operator(*inputs)
+    if _is_transformed(input):
         return _Value.apply(*inputs)
-    if input.requires_grad and torch.is_grad_enabled():
-        return _EagerValue.apply(*inputs)
-    return _value(*inputs)
+    return _EagerValue.apply(*inputs) if is_differentiated else _value(*inputs)
 
 
 def _as_factor(factor: Tensor | float | None) -> Tensor | None:
@@ -259,7 +261,7 @@ def _check(operands: tuple[Tensor | None, ...]) -> None:
                 f"CPU alone (logitloss.config()['cuda'] is {logitloss.config()['cuda']}): pass "
                 f"{name}.cpu(), or keep torch.nn.BCEWithLogitsLoss on that device"
             )
-        if tensor.requires_grad and name != "input":
+        if tensor.requires_grad and name != "input" and torch.is_grad_enabled():
             raise ValueError(
                 f"{name} requires a gradient, and this loss is differentiated with respect to "
                 f"input alone: pass {name}.detach()"
@@ -279,7 +281,8 @@ def _array(tensor: Tensor | None) -> Any:
         # NumPy has no bfloat16 of its own.
         bfloat16 = require("ml_dtypes", "torch").bfloat16
         return tensor.detach().view(torch.uint16).numpy().view(bfloat16)
-    return tensor.detach().numpy()
+    # Negation may be pending, as in the imaginary part of a conjugate.
+    return tensor.detach().resolve_neg().numpy()
 
 
 def _empty_like(tensor: Tensor) -> Tensor:
@@ -389,6 +392,13 @@ def _aligned(factor: Tensor | None, ndim: int) -> Tensor | None:
     return factor[index]
 
 
+def _axis_of(shape: tuple[int, ...], axis: int) -> int:
+    """Return an axis counted from the front, or refuse one that is not there."""
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"axis {axis} is out of bounds for logits of shape {shape}")
+    return axis % len(shape)
+
+
 def _vectorised(operator: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, int]]:
     """Return the rule by which an operator takes one more axis, in front of all others."""
 
@@ -402,8 +412,10 @@ def _vectorised(operator: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, 
         factors = [_aligned(factor, ndim) for factor in (weight, pos_weight, where)]
         label_smoothing, ignore_index, reduction, axes, validate = inputs[_OPTIONS:]
         if reduction != "none":
+            # The operator cannot tell an axis that is out of bounds here from one of the batch.
+            shape = tuple(exact[-2].shape[1:])
             axes = range(ndim - 1) if axes is None else axes
-            axes = [axis % (ndim - 1) + 1 for axis in axes]
+            axes = [_axis_of(shape, axis) + 1 for axis in axes]
         options = label_smoothing, ignore_index, reduction, axes, validate
         return operator(*exact, *factors, *options), 0
 
@@ -461,6 +473,12 @@ class _Value(torch.autograd.Function):
         return differentiate(grad_output, *_saved(ctx)), *_NO_OTHERS
 
 
+def _is_one(grad_output: Tensor) -> bool:
+    """Tell whether a factor is 1; a batch of factors, as in vectorised Jacobians, is not."""
+    is_batch = torch._C._functorch.is_legacy_batchedtensor(grad_output)
+    return not is_batch and not _is_transformed(grad_output) and bool(grad_output.item() == 1)
+
+
 class _EagerValue(torch.autograd.Function):
     """The value, whose gradient is computed in the same pass if one number is asked for."""
 
@@ -478,7 +496,7 @@ class _EagerValue(torch.autograd.Function):
         # computed again and not multiplied, because in float16 it may have been rounded to zero.
         gradient, ctx.gradient = ctx.gradient, None
         is_usable = gradient is not None and not torch.is_grad_enabled()
-        if not is_usable or grad_output.item() != 1:
+        if not is_usable or not _is_one(grad_output):
             gradient = _Gradient.apply(grad_output, *_saved(ctx))
         return gradient, *_NO_OTHERS
 
