@@ -133,7 +133,13 @@ build_python() {
   CMAKE_BUILD_PARALLEL_LEVEL=$jobs python3 -m pip install --quiet --no-deps --upgrade \
     "${offline[@]}" --target "$site" . -C build-dir="$work/python" \
     -C cmake.define.LOGITLOSS_CUDA=ON -C cmake.define.CMAKE_CUDA_ARCHITECTURES=$architectures &&
-    PYTHONPATH=$site python3 -c 'import logitloss; logitloss.show_config()'
+    PYTHONPATH=$site python3 - <<'PYTHON'
+import logitloss
+
+logitloss.show_config()
+if not logitloss.config()["cuda"]:
+    raise SystemExit(f"gpu_all: {logitloss.__file__} has no CUDA; is another one installed?")
+PYTHON
 }
 export -f build_native build_python has
 export native work site jobs architectures
@@ -182,7 +188,7 @@ run_tests() {
   else
     step "test: arrays on the device" 240 bash -c 'run_python_tests tests/python/test_device.py'
     step "test: integration with PyTorch" 240 \
-      bash -c 'run_python_tests tests/python/test_integration_torch.py'
+      bash -c 'run_python_tests tests/python/test_device_torch.py tests/python/test_integration_torch.py'
   fi
 }
 
