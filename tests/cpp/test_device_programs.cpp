@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <sstream>
@@ -456,12 +457,21 @@ bool skips() {
   return false;
 }
 
+// LOGITLOSS_RANDOM_CALLS makes them fewer, for tools that are slow.
+std::uint64_t random_call_count() {
+  const char* const given = std::getenv("LOGITLOSS_RANDOM_CALLS");
+  const std::uint64_t count = given == nullptr ? 1500 : std::strtoull(given, nullptr, 10);
+  REQUIRE_MESSAGE(count > 0, "LOGITLOSS_RANDOM_CALLS must be a number");
+  return count;
+}
+
 TEST_CASE("random calls have the bits of the CPU") {
   if (skips()) {
     return;
   }
   const SelectedIsa selected(isa_with_fma());
-  for (std::uint64_t seed = 1; seed <= 1500; ++seed) {
+  const std::uint64_t count = random_call_count();
+  for (std::uint64_t seed = 1; seed <= count; ++seed) {
     RandomCall call(seed);
     INFO("call ", seed, ": ", call.text());
     call.compare();

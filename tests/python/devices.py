@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import reject
 
 from logitloss import _core
 
@@ -122,19 +123,31 @@ class Place:
 
 class _RealCupy(Place):
     def put(self, values: Array) -> Any:
-        return importlib.import_module("cupy").asarray(values)
+        cupy = importlib.import_module("cupy")
+        if values.dtype == ml_dtypes.bfloat16 and not _takes_bfloat16(cupy):
+            reject()
+        return cupy.asarray(values)
 
     def get(self, array: Any) -> Array:
         return np.asarray(array.get())
 
 
+def _takes_bfloat16(cupy: Any) -> bool:
+    try:
+        cupy.zeros(1, ml_dtypes.bfloat16)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 class _RealTorch(Place):
     def put(self, values: Array) -> Any:
         torch = importlib.import_module("torch")
+        # A copy: torch warns of arrays that cannot be written, and takes no negative strides.
+        copied = np.array(values, order="C")
         if values.dtype == ml_dtypes.bfloat16:
-            bits = np.ascontiguousarray(values).view(np.int16)
-            return torch.from_numpy(bits).cuda().view(torch.bfloat16)
-        return torch.from_numpy(np.ascontiguousarray(values)).cuda()
+            return torch.from_numpy(copied.view(np.int16)).cuda().view(torch.bfloat16)
+        return torch.from_numpy(copied).cuda()
 
     def get(self, array: Any) -> Array:
         torch = importlib.import_module("torch")

@@ -38,9 +38,11 @@ _NO_OTHERS = (None,) * 9
 _HALVES = (torch.float16, torch.bfloat16)
 _FLOATING = (*_HALVES, torch.float32, torch.float64)
 
+_DEVICES = ("cpu", "cuda") if logitloss.config()["cuda"] else ("cpu",)
+
 
 class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):
-    """`torch.nn.BCEWithLogitsLoss`, computed by `logitloss` on the CPU.
+    """`torch.nn.BCEWithLogitsLoss`, computed by `logitloss`.
 
     It takes the arguments of the class that it replaces, and is one: `weight` and `pos_weight` are
     buffers, which ``.to()`` moves and ``state_dict()`` keeps. The keywords after them are more
@@ -62,8 +64,8 @@ class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):
         A target that marks a missing label, such as -1 or nan.
     axis : int or tuple of int, optional
         Axes to reduce over; None for all.
-    validate : bool
-        Whether targets outside [0, 1] raise `ValueError`.
+    validate : bool, optional
+        Whether targets outside [0, 1] raise `ValueError`. None checks them on the CPU alone.
 
     Raises
     ------
@@ -93,7 +95,7 @@ class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):
         label_smoothing: float = 0.0,
         ignore_index: float | None = None,
         axis: int | tuple[int, ...] | None = None,
-        validate: bool = True,
+        validate: bool | None = None,
     ) -> None:
         factors = _as_factor(weight), _as_factor(pos_weight)
         super().__init__(factors[0], size_average, reduce, reduction, factors[1])
@@ -107,7 +109,7 @@ class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):
             ignore_index=ignore_index,
             reduction=self.reduction,
             axis=axis,
-            validate=validate,
+            validate=True if validate is None else validate,
         )
 
     def forward(
@@ -151,19 +153,21 @@ def binary_cross_entropy_with_logits(
     ignore_index: float | None = None,
     where: Tensor | None = None,
     axis: int | tuple[int, ...] | None = None,
-    validate: bool = True,
+    validate: bool | None = None,
 ) -> Tensor:
-    """`torch.nn.functional.binary_cross_entropy_with_logits`, computed by `logitloss` on the CPU.
+    """`torch.nn.functional.binary_cross_entropy_with_logits`, computed by `logitloss`.
 
-    Tensors are read where they are, whatever their strides. The result can be differentiated
+    Tensors are read where they are, whatever their strides: on the CPU or, with a build for CUDA,
+    on a GPU, where nothing waits for the device. The result can be differentiated
     twice with respect to `input`.
 
     Parameters
     ----------
     input : Tensor
-        Logits x of any shape: float16, bfloat16, float32 or float64, on the CPU.
+        Logits x of any shape: float16, bfloat16, float32 or float64.
     target : Tensor
-        Targets y in [0, 1], of exactly the shape of `input`: bool, integer or floating.
+        Targets y in [0, 1], of exactly the shape of `input`: bool, integer or floating. All tensors
+        are on one device.
     weight, pos_weight : Tensor or float, optional
         Factors of the loss and of its positive part, broadcast to the shape of `input`. They do
         not change the dtype of the result.
@@ -179,8 +183,9 @@ def binary_cross_entropy_with_logits(
         and gradient are 0 and it is not counted, even if its logit is nan.
     axis : int or tuple of int, optional
         Axes to reduce over. None reduces over all.
-    validate : bool
-        Whether targets outside [0, 1] raise `ValueError`.
+    validate : bool, optional
+        Whether targets outside [0, 1] raise `ValueError`. None checks them on the CPU alone: on a
+        GPU the check would have to wait, and True is refused.
 
     Returns
     -------
@@ -193,13 +198,14 @@ def binary_cross_entropy_with_logits(
     TypeError
         If an argument is no tensor, or of a dtype that is not listed above.
     ValueError
-        If a tensor is not on the CPU, one other than `input` requires a gradient while gradients
-        are recorded, a shape or an option does not fit, or a target is bad.
+        If a tensor is on another device than it should be, one other than `input` requires a
+        gradient while gradients are recorded, a shape or an option does not fit, or a target is
+        bad.
 
     Warns
     -----
     RuntimeWarning
-        If a mean is taken over no element; its value is nan and its gradient 0.
+        If a mean is taken over no element, on the CPU; its value is nan and its gradient 0.
 
     Notes
     -----
@@ -219,11 +225,18 @@ def binary_cross_entropy_with_logits(
     """
     operands = (input, target, _as_factor(weight), _as_factor(pos_weight), where)
     _check(operands)
-    if torch.is_autocast_enabled("cpu") and input.dtype in _HALVES:
+    if torch.is_autocast_enabled(input.device.type) and input.dtype in _HALVES:
         # Autocasting takes this loss as one to be computed in float32.
         operands = (input.float(), *operands[1:])
     axes = axis if axis is None or isinstance(axis, (tuple, list)) else (axis,)
-    inputs = (*operands, label_smoothing, ignore_index, reduction, axes, validate)
+    inputs = (
+        *operands,
+        label_smoothing,
+        ignore_index,
+        reduction,
+        axes,
+        _validates(validate, input),
+    )
     is_differentiated = input.requires_grad and torch.is_grad_enabled()
     if torch.compiler.is_compiling():
         # Some versions of torch fail to compile an autograd.Function that has nothing to record.
@@ -237,6 +250,22 @@ def _as_factor(factor: Tensor | float | None) -> Tensor | None:
     """Return a number as a tensor that holds it exactly."""
     is_number = isinstance(factor, (int, float))
     return torch.tensor(factor, dtype=torch.float64) if is_number else factor
+
+
+def _is_on_gpu(tensor: Tensor) -> bool:
+    return bool(tensor.is_cuda)
+
+
+def _validates(validate: bool | None, logits: Tensor) -> bool:
+    """Return whether targets are checked, which on a GPU they cannot be."""
+    if not _is_on_gpu(logits):
+        return validate is None or validate
+    if validate:
+        raise ValueError(
+            "validate=True is not for tensors on a GPU, since to name a bad target the call would "
+            "wait for it: leave validate out, and compare targets with 0 and 1 beforehand"
+        )
+    return False
 
 
 def _is_transformed(tensor: Tensor) -> bool:
@@ -255,12 +284,7 @@ def _check(operands: tuple[Tensor | None, ...]) -> None:
                 f"{name} must be a torch.Tensor, not {type(tensor).__name__}; "
                 "torch.as_tensor makes one, logitloss.bce_with_logits takes arrays and lists"
             )
-        if tensor.device.type != "cpu":
-            raise ValueError(
-                f"{name} is on the device {tensor.device}, and logitloss computes for torch on the "
-                f"CPU alone (logitloss.config()['cuda'] is {logitloss.config()['cuda']}): pass "
-                f"{name}.cpu(), or keep torch.nn.BCEWithLogitsLoss on that device"
-            )
+        _check_device(name, tensor, operands[0])
         if tensor.requires_grad and name != "input" and torch.is_grad_enabled():
             raise ValueError(
                 f"{name} requires a gradient, and this loss is differentiated with respect to "
@@ -273,10 +297,30 @@ def _check(operands: tuple[Tensor | None, ...]) -> None:
             )
 
 
+def _check_device(name: str, tensor: Tensor, logits: Tensor | None) -> None:
+    """Refuse a device that is not computed on, or is not that of the logits."""
+    if tensor.device.type not in _DEVICES:
+        raise ValueError(
+            f"{name} is on the device {tensor.device}, and this build of logitloss computes for "
+            f"torch on {' and '.join(_DEVICES)} alone (logitloss.config()['cuda'] is "
+            f"{logitloss.config()['cuda']}): pass {name}.cpu(), or keep "
+            "torch.nn.BCEWithLogitsLoss on that device"
+        )
+    # A number, which the module keeps as a tensor, may stay on the CPU.
+    is_number = tensor.ndim == 0 and tensor.device.type == "cpu"
+    if logits is not None and tensor.device != logits.device and not is_number:
+        raise ValueError(
+            f"{name} is on the device {tensor.device} and input on {logits.device}: pass "
+            f"{name}.to(input.device)"
+        )
+
+
 def _array(tensor: Tensor | None) -> Any:
-    """Return the memory of a tensor as an array."""
+    """Return a tensor as the functions of `logitloss` take it: on the CPU, its memory."""
     if tensor is None:
         return None
+    if _is_on_gpu(tensor):
+        return tensor.detach()
     if tensor.dtype == torch.bfloat16:
         # NumPy has no bfloat16 of its own.
         bfloat16 = require("ml_dtypes", "torch").bfloat16
@@ -291,7 +335,7 @@ def _empty_like(tensor: Tensor) -> Tensor:
     Its memory comes from NumPy, which asks for huge pages as torch does not by default: first
     touching 64 MiB of torch's new memory takes longer than to compute loss and gradient there.
     """
-    if not tensor.is_contiguous():
+    if _is_on_gpu(tensor) or not tensor.is_contiguous():
         return torch.empty_like(tensor)
     memory = np.empty(tuple(tensor.shape), f"i{tensor.element_size()}")
     return torch.from_numpy(memory).view(tensor.dtype)
@@ -486,7 +530,8 @@ class _EagerValue(torch.autograd.Function):
     def forward(ctx: Any, *inputs: Any) -> Tensor:
         _save(ctx, inputs, None)
         *_, reduction, axes, _ = inputs
-        is_number = reduction != "none" and axes is None
+        # On a GPU, to see that the factor of the gradient is 1 would be to wait.
+        is_number = reduction != "none" and axes is None and not _is_on_gpu(inputs[0])
         value, ctx.gradient = _value_and_gradient(*inputs) if is_number else (_value(*inputs), None)
         return value
 
