@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import os
 import pathlib
 import re
 import shutil
@@ -286,7 +287,11 @@ def find_nvdisasm() -> str:
     found = shutil.which("nvdisasm") or next(iter(installed_files("*/bin/nvdisasm")), None)
     if found is None:
         raise SkipError("nvdisasm was not found (pip install nvidia-cuda-nvdisasm)")
-    return found
+    if not os.access(found, os.X_OK):
+        raise SkipError(
+            f"nvdisasm is not executable, as old versions of pip leave it: chmod +x {found}"
+        )
+    return str(found)
 
 
 def load_nvrtc() -> ctypes.CDLL:
