@@ -291,7 +291,7 @@ def find_nvdisasm() -> str:
         raise SkipError(
             f"nvdisasm is not executable, as old versions of pip leave it: chmod +x {found}"
         )
-    return str(found)
+    return found
 
 
 def load_nvrtc() -> ctypes.CDLL:
