@@ -81,6 +81,19 @@ bool is_forked() {
   return !first_process.compare_exchange_strong(expected, own) && expected != own;
 }
 
+// Why no device can be used.
+const char* text_without_device(cudaError_t error) {
+  switch (error) {
+    case cudaErrorInsufficientDriver:
+      return "no CUDA device can be used: there is no CUDA driver, or one older than the CUDA "
+             "that logitloss was built with";
+    case cudaErrorNoDevice:
+      return "no CUDA device can be used: the CUDA driver finds none";
+    default:
+      return cudaGetErrorString(error);
+  }
+}
+
 constexpr int unknown_device = -1;
 
 // The device of an address, or unknown_device for memory that is no device's.
@@ -152,7 +165,7 @@ const char* launch(const logitloss_bce_request& request, const PreparedCall& pre
   }
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
-    return cudaGetErrorString(error);
+    return text_without_device(error);
   }
   is_device_error = false;
   // Nothing to do may have nowhere to be done.
