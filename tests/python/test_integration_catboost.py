@@ -18,8 +18,8 @@ from oracle import Array
 catboost = pytest.importorskip("catboost")
 pytest.importorskip("sklearn")
 
-from logitloss.integrations import catboost as integration  # noqa: E402
-from logitloss.integrations.catboost import intercept, metric, objective  # noqa: E402
+from logitloss.integrations import catboost as integration
+from logitloss.integrations.catboost import intercept, metric, objective
 
 PLAIN = BCEWithLogitsLoss()
 MASKED = BCEWithLogitsLoss(ignore_index=MISSING)

@@ -20,7 +20,7 @@ from arrays import LOGIT_DTYPES, dtype_name, hard_targets, same_bits, soft_targe
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 
-import logitloss.integrations.dask as lazy  # noqa: E402
+import logitloss.integrations.dask as lazy
 
 SHAPE = (23, 3, 14)
 ROWS, PLANES, COLUMNS = SHAPE
@@ -522,6 +522,7 @@ BAD_CALLS: dict[str, tuple[type[Exception], str, Callable[[], Any]]] = {
     "reduction": (
         ValueError,
         "reduction must be 'mean'",
+        # Wrong for a type checker, too.
         lambda: lazy.bce_with_logits(BLOCKS, BLOCKS, reduction="avg"),  # type: ignore[arg-type]
     ),
     "smoothing": (
@@ -542,6 +543,7 @@ BAD_CALLS: dict[str, tuple[type[Exception], str, Callable[[], Any]]] = {
     "out": (
         TypeError,
         "unexpected keyword argument 'out'",
+        # Wrong for a type checker, too.
         lambda: lazy.bce_with_logits(BLOCKS, BLOCKS, out=np.zeros(())),  # type: ignore[call-arg]
     ),
 }

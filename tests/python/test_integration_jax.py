@@ -13,16 +13,16 @@ import pytest
 jax = pytest.importorskip("jax")
 optax = pytest.importorskip("optax")
 
-import jax.numpy as jnp  # noqa: E402
+import jax.numpy as jnp
 
-import logitloss  # noqa: E402
-import oracle  # noqa: E402
-from arrays import BFLOAT16, same_bits  # noqa: E402
-from logitloss import _core  # noqa: E402
-from logitloss.integrations import jax as integration  # noqa: E402
-from logitloss.integrations.jax import bce_with_logits  # noqa: E402
-from processes import run_python  # noqa: E402
-from test_documentation import python_blocks  # noqa: E402
+import logitloss
+import oracle
+from arrays import BFLOAT16, same_bits
+from logitloss import _core
+from logitloss.integrations import jax as integration
+from logitloss.integrations.jax import bce_with_logits
+from processes import run_python
+from test_documentation import python_blocks
 
 SHAPE = (6, 5)
 IS_FFI_BUILT = hasattr(_core, "jax_ffi_handler")

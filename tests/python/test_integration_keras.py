@@ -31,11 +31,11 @@ BACKENDS = [backend for backend in ("torch", "jax", "numpy") if is_there(backend
 # Keras takes its backend from here when it is imported first.
 os.environ.setdefault("KERAS_BACKEND", BACKENDS[0])
 
-import keras  # noqa: E402
-from keras.src.backend import set_keras_mask  # noqa: E402
+import keras
+from keras.src.backend import set_keras_mask
 
-from logitloss.integrations import keras as integration  # noqa: E402
-from logitloss.integrations.keras import BCEWithLogitsLoss  # noqa: E402
+from logitloss.integrations import keras as integration
+from logitloss.integrations.keras import BCEWithLogitsLoss
 
 BACKEND = keras.backend.backend()
 pytestmark = [

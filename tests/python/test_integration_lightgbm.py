@@ -17,8 +17,8 @@ from oracle import Array
 lightgbm = pytest.importorskip("lightgbm")
 pytest.importorskip("sklearn")
 
-from logitloss.integrations import lightgbm as integration  # noqa: E402
-from logitloss.integrations.lightgbm import (  # noqa: E402
+from logitloss.integrations import lightgbm as integration
+from logitloss.integrations.lightgbm import (
     add_intercept,
     intercept,
     metric,

@@ -24,8 +24,8 @@ from test_documentation import ROOT, python_blocks
 
 torch = pytest.importorskip("torch")
 
-from logitloss.integrations import torch as integration  # noqa: E402
-from logitloss.integrations.torch import (  # noqa: E402
+from logitloss.integrations import torch as integration
+from logitloss.integrations.torch import (
     BCEWithLogitsLoss,
     binary_cross_entropy_with_logits,
 )

@@ -18,8 +18,8 @@ from oracle import Array
 xgboost = pytest.importorskip("xgboost")
 pytest.importorskip("sklearn")
 
-from logitloss.integrations import xgboost as integration  # noqa: E402
-from logitloss.integrations.xgboost import base_score, intercept, metric, objective  # noqa: E402
+from logitloss.integrations import xgboost as integration
+from logitloss.integrations.xgboost import base_score, intercept, metric, objective
 
 ROUNDS = 20
 PARAMETERS = {"objective": "binary:logistic", "max_depth": 4, "nthread": 1}

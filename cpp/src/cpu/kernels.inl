@@ -12,6 +12,7 @@
 #endif
 
 #include "../losses/binary_cross_entropy.h"
+#include "../losses/labels.h"
 #include "../math/element_types.h"
 #include "../math/factor.h"
 #include "../math/sums.h"
@@ -22,11 +23,6 @@ namespace {
 
 #include "convert.inl"
 #include "sums.inl"
-
-template <class Real>
-LOGITLOSS_INLINE int is_outside_unit_interval(Real y) {
-  return static_cast<int>(!(y >= Real{0})) | static_cast<int>(!(y <= Real{1}));
-}
 
 template <class Real>
 bool holds_bad_target(const Real* targets, std::size_t length) {
@@ -136,21 +132,18 @@ Prepared prepare_tile(const Preparation<Real>& arguments) {
   LOGITLOSS_INDEPENDENT_ITERATIONS
   for (std::size_t i = 0; i < p.length; ++i) {
     const Real y = p.targets[i];
-    Real positive = y;
-    Real negative = Real{0};
+    LabelWeights<Real> weights{Real{0}, y};
     Integer is_outside = 0;
     if constexpr (labels != Labels::targets) {
       const Real complement = with_complements ? p.complements[i] : Real{1} - y;
-      positive = multiply_add(y, p.smoothing_factor, p.smoothing_offset);
-      negative = multiply_add(complement, p.smoothing_factor, p.smoothing_offset);
-      is_outside = is_outside_unit_interval(y) | static_cast<int>(!(complement >= Real{0}));
+      weights = smoothed(y, complement, p.smoothing_factor, p.smoothing_offset);
+      is_outside = is_outside_unit_interval(y, complement);
     }
     if constexpr (labels == Labels::weighted) {
-      positive = positive * p.pos_weight[i] * p.weight[i];
-      negative = negative * p.weight[i];
+      weights = weighted(weights, p.weight[i], p.pos_weight[i]);
     }
     if constexpr (missing != 0) {
-      constexpr Real right = labels == Labels::weighted ? Real{0} : Real{1};
+      const LabelWeights<Real> right = missing_labels<Real>(labels == Labels::weighted);
       bool is_missing = false;
       if constexpr ((missing & by_byte) != 0) {
         is_missing |= p.exists[i] == 0;
@@ -159,14 +152,14 @@ Prepared prepare_tile(const Preparation<Real>& arguments) {
         is_missing |= (y == p.ignored) | (ignores_nan & (y != y));
       }
       p.masked_logits[i] = is_missing ? infinity<Real> : p.logits[i];
-      positive = is_missing ? right : positive;
-      negative = is_missing ? Real{0} : negative;
+      weights.positive = is_missing ? right.positive : weights.positive;
+      weights.negative = is_missing ? right.negative : weights.negative;
       is_outside = is_missing ? 0 : is_outside;
       absent += is_missing ? 1 : 0;
     }
-    p.positive[i] = positive;
+    p.positive[i] = weights.positive;
     if constexpr (labels != Labels::targets) {
-      p.negative[i] = negative;
+      p.negative[i] = weights.negative;
     }
     outside |= is_outside;
   }

@@ -16,6 +16,7 @@
 #include <cstdint>
 
 #include "../losses/binary_cross_entropy.h"
+#include "../losses/labels.h"
 #include "../walk.h"
 #include "elements.h"
 
@@ -146,30 +147,28 @@ LOGITLOSS_INLINE Element<Real> make_element(const DeviceCall& call, std::int64_t
     y = rounded_target<Real>(exact);
     complement = static_cast<Real>(1.0 - exact);
   }
-  Element<Real> element{x, complement, y, Real{1}, true, 0};
-  bool is_bad = !(y >= Real{0}) || !(y <= Real{1});
+  LabelWeights<Real> weights{complement, y};
+  bool is_bad = is_outside_unit_interval(y) != 0;
+  unsigned seen = 0;
   if (!are_targets) {
-    const auto smoothing_factor = static_cast<Real>(1.0 - call.label_smoothing);
-    const auto smoothing_offset = static_cast<Real>(call.label_smoothing / 2.0);
-    element.positive = multiply_add(y, smoothing_factor, smoothing_offset);
-    element.negative = multiply_add(complement, smoothing_factor, smoothing_offset);
-    is_bad = is_bad || !(complement >= Real{0});
+    weights = smoothed(y, complement, static_cast<Real>(1.0 - call.label_smoothing),
+                       static_cast<Real>(call.label_smoothing / 2.0));
+    is_bad = is_outside_unit_interval(y, complement) != 0;
   }
   if (is_weighted) {
     const Real weight = weight_of<Real>(call.weight, index);
     const Real pos_weight = weight_of<Real>(call.pos_weight, index);
-    element.positive = element.positive * pos_weight * (weight * factor);
-    element.negative = element.negative * (weight * factor);
-    element.seen = seen_of_weight(call.weight, index, weight) |
-                   seen_of_weight(call.pos_weight, index, pos_weight);
+    weights = weighted(weights, weight * factor, pos_weight);
+    seen = seen_of_weight(call.weight, index, weight) |
+           seen_of_weight(call.pos_weight, index, pos_weight);
   }
-  if (call.is_masked() && is_missing(call, index)) {
-    element.x = infinity<Real>;
-    element.positive = is_weighted ? Real{0} : Real{1};
-    element.negative = Real{0};
-    element.exists = false;
+  const bool exists = !call.is_masked() || !is_missing(call, index);
+  if (!exists) {
+    x = infinity<Real>;
+    weights = missing_labels<Real>(is_weighted);
     is_bad = false;
   }
+  Element<Real> element{x, weights.negative, weights.positive, Real{1}, exists, seen};
   element.total = is_weighted ? element.negative + element.positive : Real{1};
   element.seen |= is_bad ? unsigned{seen_bad_target} : 0U;
   element.seen |= is_in_tail(element.x) ? unsigned{seen_tail} : 0U;
@@ -423,7 +422,7 @@ class Program {
     unsigned seen = 0;
     each_of_packs([&](int p, int k) {
       const Real target = y[p][k];
-      const bool is_bad = !(target >= Real{0}) || !(target <= Real{1});
+      const bool is_bad = is_outside_unit_interval(target) != 0;
       const Element<Real> element{x[p][k], Real{1} - target, target, Real{1}, true, 0};
       results[p][k] = evaluate_element(element, outputs, factor, 1.0, 1.0, false);
       seen |= is_bad ? unsigned{seen_bad_target} : 0U;

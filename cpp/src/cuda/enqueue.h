@@ -9,10 +9,14 @@ namespace logitloss::cuda {
 namespace {
 
 // A task is a program that blocks run, each one unit of it.
-template <class Real, unsigned outputs>
-struct PlainElements {
+template <class Real, bool with_slots>
+struct Task {
   using Number = Real;
-  static constexpr bool needs_slots = false;
+  static constexpr bool needs_slots = with_slots;
+};
+
+template <class Real, unsigned outputs>
+struct PlainElements : Task<Real, false> {
   template <class Program>
   static LOGITLOSS_INLINE void run(Program& program, std::int64_t unit) {
     program.template run_plain_elements<outputs>(unit);
@@ -20,9 +24,7 @@ struct PlainElements {
 };
 
 template <class Real>
-struct Elements {
-  using Number = Real;
-  static constexpr bool needs_slots = false;
+struct Elements : Task<Real, false> {
   template <class Program>
   static LOGITLOSS_INLINE void run(Program& program, std::int64_t unit) {
     program.run_elements(unit);
@@ -30,9 +32,7 @@ struct Elements {
 };
 
 template <class Real, unsigned outputs>
-struct PlainSums {
-  using Number = Real;
-  static constexpr bool needs_slots = true;
+struct PlainSums : Task<Real, true> {
   template <class Program>
   static LOGITLOSS_INLINE void run(Program& program, std::int64_t unit) {
     program.template run_plain_sums<outputs>(unit);
@@ -40,9 +40,7 @@ struct PlainSums {
 };
 
 template <class Real>
-struct Sums {
-  using Number = Real;
-  static constexpr bool needs_slots = true;
+struct Sums : Task<Real, true> {
   template <class Program>
   static LOGITLOSS_INLINE void run(Program& program, std::int64_t unit) {
     program.run_sums(unit);
@@ -50,36 +48,28 @@ struct Sums {
 };
 
 template <class Real>
-struct Denominators {
-  using Number = Real;
-  static constexpr bool needs_slots = true;
+struct Denominators : Task<Real, true> {
   template <class Program>
   static LOGITLOSS_INLINE void run(Program& program, std::int64_t unit) {
     program.run_denominators(unit);
   }
 };
 
-struct TotalDenominators {
-  using Number = double;
-  static constexpr bool needs_slots = true;
+struct TotalDenominators : Task<double, true> {
   template <class Program>
   static LOGITLOSS_INLINE void run(Program& program, std::int64_t output) {
     program.run_total_denominator(output);
   }
 };
 
-struct Values {
-  using Number = double;
-  static constexpr bool needs_slots = true;
+struct Values : Task<double, true> {
   template <class Program>
   static LOGITLOSS_INLINE void run(Program& program, std::int64_t output) {
     program.run_value(output);
   }
 };
 
-struct EmptyValues {
-  using Number = double;
-  static constexpr bool needs_slots = false;
+struct EmptyValues : Task<double, false> {
   template <class Program>
   static LOGITLOSS_INLINE void run(Program& program, std::int64_t output) {
     program.run_empty_value(output);

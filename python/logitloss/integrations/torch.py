@@ -114,7 +114,7 @@ class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):
 
     def forward(
         self,
-        input: Tensor,  # noqa: A002
+        input: Tensor,
         target: Tensor,
         *,
         where: Tensor | None = None,
@@ -143,7 +143,7 @@ class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):
 
 
 def binary_cross_entropy_with_logits(
-    input: Tensor,  # noqa: A002
+    input: Tensor,
     target: Tensor,
     weight: Tensor | float | None = None,
     *,
